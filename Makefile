@@ -1,0 +1,59 @@
+# Everything starts from Python alone: the first target that needs it builds .venv from the hashed lock file.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test unit chaos check format tools bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Build the virtual environment (other targets do it when needed)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "worker-agents needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Start Kafka, a worker and a few tickets, and show what becomes of them
+	$(BIN)/worker-agents demo
+
+test: $(READY) ## Run the tests, on a real Kafka broker
+	$(PYTEST) -m "not chaos"
+
+unit: $(READY) ## Run the unit tests only
+	$(PYTEST) tests/unit
+
+chaos: $(READY) ## Run the long crash scenarios
+	$(PYTEST) -m chaos
+
+check: $(READY) ## Lint, check format, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Mend what can be mended automatically
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tools: ## Install the external programs that tests use into .tools/bin
+	tools/install-tools
+
+bench: $(READY) ## Measure throughput and CPU time a ticket
+	$(BIN)/python -m benchmarks
+
+lock: $(READY) ## Resolve all dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## Delete everything that the targets made
+	rm -rf $(VENV) .venv-newest .tools build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find worker_agents tests -name __pycache__ -prune -exec rm -rf {} +

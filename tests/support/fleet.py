@@ -1,0 +1,229 @@
+"""Worker processes on topics of their own, and what is to be read there afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from worker_agents.kafka.topics import DLQ_CONFIG, STATE_CONFIG
+
+ROOT = Path(__file__).parents[2]
+FINAL = {"COMPLETED", "FAILED"}
+
+
+@dataclass
+class WorkerProcess:
+    """One worker. Its log is kept for the message of a failing test."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, timeout: float = 30.0) -> int:
+        """Wait until the process is over and return its exit code."""
+        return await asyncio.to_thread(self.process.wait, timeout)
+
+    async def stop(self, timeout: float = 30.0) -> int:
+        """SIGTERM, as Kubernetes does."""
+        if self.process.poll() is None:
+            self.send(signal.SIGTERM)
+        return await self.ended(timeout)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Log lines of one event."""
+        return [line for line in self.lines() if line.get("event") == name]
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{"):
+                found.append(json.loads(line))
+        return found
+
+
+@dataclass
+class Fleet:
+    """Topics with names of their own, the workers on them, and the records in them."""
+
+    bootstrap_servers: str
+    folder: Path
+    partitions: int = 4
+    env: Mapping[str, str] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: uuid4().hex[:8])
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def topics(self) -> dict[str, str]:
+        return {kind: f"t-{self.name}.{kind}" for kind in ("tickets", "results", "dlq", "state")}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Partitions of each topic."""
+        return {"tickets": self.partitions, "results": 3, "dlq": 1, "state": self.partitions}
+
+    @property
+    def group(self) -> str:
+        return f"g-{self.name}"
+
+    async def create_topics(self) -> None:
+        names = self.topics
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            configs = {"state": STATE_CONFIG, "dlq": DLQ_CONFIG}
+            await admin.create_topics(
+                [
+                    NewTopic(names[kind], count, 1, topic_configs=dict(configs.get(kind, {})))
+                    for kind, count in self.counts.items()
+                ]
+            )
+        finally:
+            await admin.close()
+
+    def worker(self, **env: str) -> WorkerProcess:
+        """Start a worker process; keyword arguments are environment variables."""
+        number = len(self.workers) + 1
+        log = self.folder / f"worker-{number}.log"
+        environment = {
+            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "PYTHONPATH")},
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA_CONSUMER_GROUP_ID": self.group,
+            **{f"KAFKA_{kind.upper()}_TOPIC": name for kind, name in self.topics.items()},
+            "WORKER_ID": f"worker-{number}",
+            "HTTP_PORT": "0",
+            "HTTP_HOST": "127.0.0.1",
+            "LOG_FORMAT": "json",
+            "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            "PROBE_LOG": str(self.folder / "probe.log"),
+            "RETRY_BACKOFF_BASE_SECONDS": "0.2",
+            **self.env,
+            **env,
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.worker_process"],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        worker = WorkerProcess(process, log)
+        self.workers.append(worker)
+        return worker
+
+    async def submit(self, tickets: Iterable[Mapping[str, Any] | bytes], *, key: Callable[[int], bytes] | None = None) -> None:
+        """Produce tickets; by default each to the partition of its number."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, max_request_size=4_000_000)
+        await producer.start()
+        try:
+            sent = []
+            for number, ticket in enumerate(tickets):
+                value = ticket if isinstance(ticket, bytes) else json.dumps(ticket).encode()
+                partition = number % self.partitions if key is None else None
+                record_key = b"plan-%d" % number if key is None else key(number)
+                sent.append(await producer.send(self.topics["tickets"], value, record_key, partition=partition))
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+    async def read(self, kind: str, until: Callable[[list[ConsumerRecord]], bool], timeout: float) -> list[ConsumerRecord]:
+        """Committed records of a topic, until there are enough or the time is over; then whatever there is."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(self.topics[kind], number) for number in range(self.counts[kind])])
+            records: list[ConsumerRecord] = []
+            end = time.monotonic() + timeout
+            while not until(records) and time.monotonic() < end:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records.extend(batch)
+            return records
+        finally:
+            await consumer.stop()
+
+    async def results(self, count: int, timeout: float = 60.0) -> list[dict[str, Any]]:
+        """Final results; waits until ``count`` different tickets have one."""
+        records = await self.read("results", lambda found: len(_ids(found)) >= count, timeout)
+        return [document for document in map(_document, records) if document["status"] in FINAL]
+
+    async def committed_floor(self) -> dict[int, int | None]:
+        """The group's committed offset in each partition."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(self.group)
+            return {tp.partition: offset.offset for tp, offset in offsets.items()}
+        finally:
+            await admin.close()
+
+    def probe_log(self) -> list[list[str]]:
+        path = self.folder / "probe.log"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def tails(self, lines: int = 30) -> str:
+        """The ends of all workers' logs."""
+        return "\n".join(
+            f"--- {worker.log.name}\n" + "\n".join(worker.log.read_text().splitlines()[-lines:]) for worker in self.workers
+        )
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.send(signal.SIGCONT)
+                worker.kill()
+
+
+@asynccontextmanager
+async def fleet(bootstrap_servers: str, folder: Path, *, partitions: int = 4, **env: str) -> AsyncIterator[Fleet]:
+    """A fleet without workers yet; ends all that were started."""
+    ships = Fleet(bootstrap_servers, folder, partitions, env)
+    await ships.create_topics()
+    try:
+        yield ships
+    finally:
+        await ships.close()
+
+
+def probe(ticket_id: str, **parameters: object) -> dict[str, Any]:
+    """A PROBE ticket (``tests.support.worker_process``)."""
+    return {"ticket_id": ticket_id, "task_type": "PROBE", "parameters": parameters}
+
+
+def duplicates(results: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Tickets with more than one final result."""
+    counts = Counter(result["ticket_id"] for result in results)
+    return {ticket_id: count for ticket_id, count in counts.items() if count > 1}
+
+
+def _document(record: ConsumerRecord) -> dict[str, Any]:
+    return dict(json.loads(record.value))
+
+
+def _ids(records: list[ConsumerRecord]) -> set[bytes]:
+    return {record.key for record in records if b'"status":"RUNNING"' not in record.value}

@@ -1,0 +1,71 @@
+"""A worker process with executors for tests beside the real ones: ``python -m tests.support.worker_process``.
+
+Its settings come from the environment, as those of ``worker-agents run`` do.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from worker_agents.application import StopRequest
+from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters
+from worker_agents.main import build
+from worker_agents.model.errors import TaskError
+from worker_agents.model.result import TaskResult
+from worker_agents.model.ticket import Ticket
+from worker_agents.settings import load_settings
+from worker_agents.telemetry.logs import configure_logging
+
+
+class ProbeParameters(Parameters):
+    """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output."""
+
+    sleep_ms: float = 0.0
+    fail: bool = False
+    errors: int = 0
+    die: bool = False
+    output_bytes: int = 0
+
+
+class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
+    """Does what its parameters say, and notes each start and end in the file named by PROBE_LOG."""
+
+    def get_task_type(self) -> str:
+        return "PROBE"
+
+    async def execute(self, ticket: Ticket, context: ExecutionContext) -> TaskResult:
+        wanted = self.parameters(ticket)
+        note(f"start {ticket.ticket_id} {context.attempt} {os.getpid()}")
+        if wanted.die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if context.attempt <= wanted.errors:
+            raise TaskError(f"error {context.attempt} of {wanted.errors}", retryable=True)
+        if wanted.sleep_ms:
+            await context.sleep(wanted.sleep_ms / 1000)
+        note(f"end {ticket.ticket_id} {context.attempt} {os.getpid()}")
+        output = {"text": "x" * wanted.output_bytes} if wanted.output_bytes else {}
+        return TaskResult(success=not wanted.fail, output=output)
+
+
+def note(line: str) -> None:
+    """One write of one line: whole, also when several processes append."""
+    path = os.environ.get("PROBE_LOG")
+    if path:
+        with Path(path).open("a") as log:
+            log.write(line + "\n")
+
+
+async def run() -> None:
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, settings.worker_id)
+    application = build(settings, executors=[ProbeExecutor()])
+    stop = StopRequest()
+    with stop.on_signals():
+        await application.run(stop)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    asyncio.run(run())

@@ -1,0 +1,153 @@
+"""The life of a worker: start, serve, quiet, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from worker_agents import __version__
+from worker_agents.dispatch.dispatcher import Dispatcher
+from worker_agents.kafka.consumer import TicketConsumer
+from worker_agents.kafka.worker import KafkaWorker
+from worker_agents.model.clock import Clock
+from worker_agents.telemetry.events import DrainEnded, DrainStarted, Emit, WorkerStarted, WorkerStopped
+from worker_agents.telemetry.metrics import Metrics
+from worker_agents.web.server import HttpServer
+
+T = TypeVar("T")
+
+
+class Stage(StrEnum):
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class StopRequest:
+    """Asked once, the worker drains; asked again, it hands over at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def __call__(self) -> None:
+        (self.hurry if self.asked.is_set() else self.asked).set()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationConfig:
+    """``drain_timeout`` is seconds."""
+
+    worker_id: str
+    task_types: tuple[str, ...]
+    drain_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is made of; ``close`` ends the clients of external systems."""
+
+    kafka: KafkaWorker
+    dispatcher: Dispatcher
+    http: HttpServer
+    metrics: Metrics
+    close: Callable[[], Awaitable[None]]
+
+
+class Application:
+    """One worker process. Build it with :func:`worker_agents.main.build`."""
+
+    def __init__(self, config: ApplicationConfig, parts: Parts, clock: Clock, emit: Emit) -> None:
+        self.stage = Stage.STARTING
+        self.consumer: TicketConsumer | None = None
+        self.parts = parts
+        self._config = config
+        self._clock = clock
+        self._emit = emit
+
+    async def run(self, stop: StopRequest) -> None:
+        """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
+        try:
+            consumer = await self._start(stop)
+            if consumer is not None:
+                await self._serve(consumer, stop)
+        finally:
+            self.stage = Stage.STOPPED
+            await self.parts.http.stop()
+            await self.parts.close()
+            self._emit(WorkerStopped(self._config.worker_id))
+
+    async def _start(self, stop: StopRequest) -> TicketConsumer | None:
+        """Join the group; ``None`` when a stop was asked for while Kafka was awaited."""
+        kafka, dispatcher = self.parts.kafka, self.parts.dispatcher
+        await self.parts.http.start()
+        self._emit(WorkerStarted(self._config.worker_id, __version__, self._config.task_types))
+        preparing = asyncio.create_task(kafka.prepare(), name="prepare")
+        if not await _done_before(preparing, stop.asked):
+            return None
+        layout = preparing.result()
+        dispatcher.policy = replace(dispatcher.policy, retention_ms=kafka.retention_ms(layout))
+        self.consumer = await kafka.start(layout, f"http://{socket.gethostname()}:{self.parts.http.port}")
+        self.stage = Stage.SERVING
+        return self.consumer
+
+    async def _serve(self, consumer: TicketConsumer, stop: StopRequest) -> None:
+        polling = asyncio.create_task(consumer.run(), name="polling")
+        try:
+            await asyncio.wait(
+                [polling, stopped := asyncio.create_task(stop.asked.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            stopped.cancel()
+            await self._drain(consumer, stop)
+        finally:
+            await consumer.stop()
+            await polling
+
+    async def _drain(self, consumer: TicketConsumer, stop: StopRequest) -> None:
+        """Intake ends; what runs may end too, up to the time-out; the rest is handed over with its checkpoints."""
+        self.stage = Stage.DRAINING
+        dispatcher, began = self.parts.dispatcher, self._clock.monotonic()
+        running = dispatcher.running
+        self._emit(DrainStarted(running, self._config.drain_timeout))
+        consumer.quiet()
+        dispatcher.quiet()
+        draining = asyncio.create_task(dispatcher.drained(self._config.drain_timeout), name="drain")
+        await _done_before(draining, stop.hurry)
+        left = dispatcher.running
+        await consumer.hand_over("shutdown")
+        self._emit(DrainEnded(max(running - left, 0), left, self._clock.monotonic() - began))
+
+
+async def _done_before(work: asyncio.Task[T], event: asyncio.Event) -> bool:
+    """Wait for ``work`` until ``event``; work that is late is cancelled and makes it ``False``.
+
+    Raises what ``work`` raised.
+    """
+    waiter = asyncio.create_task(event.wait())
+    await asyncio.wait([waiter, work], return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if work.done():
+        work.result()
+        return True
+    work.cancel()
+    await asyncio.wait([work])
+    return False

@@ -1,0 +1,1 @@
+"""Conversations with other systems: one module each, over one HTTP base."""

@@ -1,0 +1,1 @@
+"""From a record to a settled ticket: admission, scheduling, and the way through the engine."""

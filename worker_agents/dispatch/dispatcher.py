@@ -1,0 +1,133 @@
+"""What all partitions of a worker share: the slots, the engine, and the limits on what is taken in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from worker_agents.dispatch.admission import AdmissionPolicy
+from worker_agents.dispatch.job import Job, JobPhase
+from worker_agents.dispatch.journal import Journal
+from worker_agents.dispatch.lane import Lane
+from worker_agents.dispatch.scheduler import Scheduler
+from worker_agents.model.clock import Clock
+from worker_agents.telemetry.events import Emit
+
+if TYPE_CHECKING:
+    from worker_agents.engine.execution_engine import ExecutionEngine
+
+
+class Ordering(StrEnum):
+    """``dependencies``: a ticket starts when those it names are done. ``key``: equal keys run one after another too."""
+
+    DEPENDENCIES = "dependencies"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchConfig:
+    """Counts of tickets; times are seconds. ``isolation_time`` clears a suspect that has lived so long."""
+
+    max_concurrent: int = 200
+    limits: Mapping[str, int] | None = None
+    max_buffered: int = 1_000
+    max_parked: int = 50_000
+    ordering: Ordering = Ordering.DEPENDENCIES
+    dependency_timeout: float = 3_600.0
+    isolation_time: float = 60.0
+    cancel_grace: float = 10.0
+    publish_running: bool = False
+
+
+class Dispatcher:
+    """Gives slots to the tickets of all lanes, most urgent first."""
+
+    def __init__(
+        self, config: DispatchConfig, policy: AdmissionPolicy, engine: ExecutionEngine, clock: Clock, emit: Emit
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        self.engine = engine
+        self.clock = clock
+        self.emit = emit
+        self.lanes: set[Lane] = set()
+        self.parked = 0
+        self._scheduler: Scheduler[Job] = Scheduler(config.max_concurrent, config.limits or {})
+        self._full = False
+        self._quiet = False
+        self._pumping = False
+
+    def lane(self, journal: Journal) -> Lane:
+        """A lane for a partition that was just assigned."""
+        lane = Lane(self, journal)
+        self.lanes.add(lane)
+        return lane
+
+    @property
+    def running(self) -> int:
+        return self._scheduler.running
+
+    @property
+    def buffered(self) -> int:
+        return self._scheduler.waiting
+
+    def has_room(self) -> bool:
+        """Whether more records may be taken in: stops when the buffer is full, goes on when it is half empty."""
+        limit = self.config.max_buffered // 2 if self._full else self.config.max_buffered
+        self._full = self.buffered >= limit or self.parked >= self.config.max_parked
+        return not self._full
+
+    def quiet(self) -> None:
+        """Start no more tickets, for good; what runs goes on."""
+        self._quiet = True
+
+    async def drained(self, limit: float) -> int:
+        """Wait up to ``limit`` seconds for what runs. Returns how many tickets still do."""
+        tasks = [job.task for lane in self.lanes for job in lane.under_way() if job.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit)
+        return sum(not task.done() for task in tasks)
+
+    # --- used by lanes -------------------------------------------------------------------------------------------
+
+    def enqueue(self, job: Job) -> None:
+        job.phase = JobPhase.READY
+        self._scheduler.add(job)
+        self.pump()
+
+    async def slot(self, job: Job) -> None:
+        """Return when the job, whose *started* is durable or not needed yet, may run."""
+        job.phase = JobPhase.ARMED
+        job.slot = asyncio.get_running_loop().create_future()
+        self._scheduler.armed(job)
+        self.pump()
+        await job.slot
+        job.phase = JobPhase.RUNNING
+
+    def release(self, job: Job) -> None:
+        """The job left its slot, or its queue."""
+        self._scheduler.remove(job)
+        self.pump()
+
+    def leave_isolation(self, job: Job) -> None:
+        """A running suspect is cleared: it counts towards its type from now on, and the next suspect may run."""
+        self._scheduler.move(job, lambda: setattr(job, "isolated", False))
+        self.pump()
+
+    def pump(self) -> None:
+        """Hand out every slot that is free, and arm those that come next."""
+        if self._pumping or self._quiet:
+            return
+        self._pumping = True
+        try:
+            while (job := self._scheduler.next_to_run()) is not None:
+                assert job.slot is not None
+                if not job.slot.done():
+                    job.slot.set_result(None)
+            while (job := self._scheduler.next_to_arm()) is not None:
+                job.lane.start(job)
+        finally:
+            self._pumping = False

@@ -1,0 +1,76 @@
+"""A ticket on its way through this worker."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from worker_agents.model.clock import Cancellable
+from worker_agents.model.state import TicketState
+from worker_agents.model.ticket import Envelope, Ticket
+
+if TYPE_CHECKING:
+    from worker_agents.dispatch.lane import Lane
+    from worker_agents.engine.context import AttemptContext
+
+ISOLATED = "@isolated"
+"""The queue of suspects: one at a time in the whole worker, so that a death convicts the right one."""
+
+
+class JobPhase(StrEnum):
+    """PARKED waits outside the buffer; READY for its turn; ARMING for its *started* to be durable; ARMED for a slot."""
+
+    PARKED = "parked"
+    READY = "ready"
+    ARMING = "arming"
+    ARMED = "armed"
+    RUNNING = "running"
+    SETTLING = "settling"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One unsettled ticket. ``receipts`` are its record and those of its duplicates; ``state`` is what is durable.
+
+    A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
+    """
+
+    lane: Lane
+    ticket_id: str
+    task_type: str
+    envelope: Envelope
+    receipts: list[int]
+    ticket: Ticket | None
+    state: TicketState | None
+    isolated: bool = False
+    attempt: int = 1
+    phase: JobPhase = JobPhase.READY
+    why_waiting: str = ""
+    waits_for: set[str] = field(default_factory=set)
+    since_ms: int = 0
+    due_ms: int = 0
+    task: asyncio.Task[None] | None = None
+    slot: asyncio.Future[None] | None = None
+    timer: Cancellable | None = None
+    context: AttemptContext | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue whose limit it counts towards."""
+        return ISOLATED if self.isolated else self.task_type
+
+    @property
+    def urgency(self) -> tuple[int, int, int]:
+        """Smaller runs first: priority, then deadline, then order of arrival."""
+        assert self.ticket is not None
+        return -self.ticket.priority, self.ticket.sla.deadline or 2**63, self.receipts[0]
+
+    def wake_up(self) -> None:
+        """Forget whatever it was waiting for."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.waits_for.clear()
+        self.why_waiting = ""

@@ -1,0 +1,504 @@
+"""The tickets of one partition, from arrival to settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import defaultdict, deque
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from worker_agents.dispatch.admission import (
+    Admit,
+    AlreadyDone,
+    DependenciesMet,
+    DependenciesMissing,
+    DependencyFailed,
+    Ignore,
+    InFlight,
+    Refuse,
+    admit,
+    check_dependencies,
+)
+from worker_agents.dispatch.job import Job, JobPhase
+from worker_agents.dispatch.journal import Answer, DeadLetter, Journal, Settlement
+from worker_agents.engine.context import AttemptPlan
+from worker_agents.model.errors import JournalError, Reason
+from worker_agents.model.result import Finished, RetryLater
+from worker_agents.model.state import Done, Phase, TicketState
+from worker_agents.model.ticket import Envelope, Ticket, read_ticket
+from worker_agents.telemetry.events import (
+    DeadLettered,
+    DuplicateSeen,
+    ExecutorCrashed,
+    RecordIgnored,
+    RetryScheduled,
+    TicketIsolated,
+    TicketReleased,
+    TicketSettled,
+    TicketWaiting,
+)
+from worker_agents.telemetry.tracing import TraceContext
+
+if TYPE_CHECKING:
+    from worker_agents.dispatch.dispatcher import Dispatcher
+
+WAIT_DEPENDENCY = "dependency"
+WAIT_KEY = "key_order"
+
+_UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
+
+
+class Lane:
+    """Takes the records of one partition in and settles each through the partition's journal.
+
+    A job lives in ``jobs`` from its admission until its end is durable, so that there is never a second one for
+    the same ticket.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, journal: Journal) -> None:
+        self.jobs: dict[str, Job] = {}
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._clock = dispatcher.clock
+        self._emit = dispatcher.emit
+        self._quiet = True
+        self._held: deque[Job] = deque()
+        self._waiters: defaultdict[str, set[str]] = defaultdict(set)
+        self._turns: dict[bytes, deque[Job]] = {}
+
+    # --- what the partition tells --------------------------------------------------------------------------------
+
+    def accept(self, envelope: Envelope) -> None:
+        """Take a record in; its receipt is settled sooner or later, unless the lane is stopped before."""
+        now_ms = self._clock.now_ms()
+        match admit(envelope, self._journal.lookup, self.jobs, self._dispatcher.policy, now_ms):
+            case Admit(ticket, state, isolate):
+                self._take_in(envelope, ticket, state, isolate=isolate)
+            case AlreadyDone(ticket_id):
+                self._emit(DuplicateSeen(ticket_id, "done"))
+                self._journal.settle(Settlement((envelope.receipt,)))
+            case InFlight(ticket_id):
+                self._join(self.jobs[ticket_id], envelope)
+            case Ignore(kind):
+                self._emit(RecordIgnored(kind))
+                self._journal.settle(Settlement((envelope.receipt,)))
+            case Refuse() as refusal:
+                self._refuse(envelope, refusal)
+
+    def quiet(self) -> None:
+        """Start nothing new; what runs goes on."""
+        self._quiet = True
+
+    def wake(self) -> None:
+        """Start new work again."""
+        self._quiet = False
+        while self._held:
+            self.start(self._held.popleft())
+        self._dispatcher.pump()
+
+    def under_way(self) -> list[Job]:
+        """Jobs whose executor runs, or whose outcome is being written."""
+        return [job for job in self.jobs.values() if job.phase in _UNDER_WAY]
+
+    def running(self) -> int:
+        return len(self.under_way())
+
+    async def reconcile(self) -> Collection[str]:
+        """After the partition's memory was restored: keep what is under way and still ours, drop everything else.
+
+        What is dropped is read again. Returns the ids of those kept.
+        """
+        kept = {job.ticket_id for job in self.jobs.values() if self._is_still_ours(job)}
+        await self._drop([job for job in self.jobs.values() if job.ticket_id not in kept], "taken_over")
+        return kept
+
+    async def stop(self, why: str) -> int:
+        """Cancel and drop everything. Returns how many running tickets were given up."""
+        self._quiet = True
+        running = self.running()
+        await self._drop(list(self.jobs.values()), why)
+        return running
+
+    def close(self) -> None:
+        self._dispatcher.lanes.discard(self)
+
+    # --- arrival -------------------------------------------------------------------------------------------------
+
+    def _take_in(self, envelope: Envelope, ticket: Ticket, state: TicketState | None, *, isolate: bool) -> None:
+        job = self._new_job(envelope, ticket.ticket_id, ticket.task_type, ticket)
+        job.state, job.isolated = state, isolate
+        job.attempt = state.attempt if state else 1
+        if isolate and state:
+            self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery))
+        if not self._must_await_turn(job):
+            self._consider(job)
+
+    def _new_job(self, envelope: Envelope, ticket_id: str, task_type: str, ticket: Ticket | None) -> Job:
+        job = Job(self, ticket_id, task_type, envelope, [envelope.receipt], ticket, None)
+        job.since_ms = self._clock.now_ms()
+        self.jobs[ticket_id] = job
+        return job
+
+    def _join(self, job: Job, envelope: Envelope) -> None:
+        """A copy of a ticket that is in flight is settled with it."""
+        if envelope.receipt not in job.receipts:
+            self._emit(DuplicateSeen(job.ticket_id, "in_flight"))
+            job.receipts.append(envelope.receipt)
+
+    def _refuse(self, envelope: Envelope, refusal: Refuse) -> None:
+        finished = Finished.failed(refusal.reason, refusal.message, dead_letter=refusal.dead_letter)
+        if refusal.ticket_id is None:
+            letter = DeadLetter(envelope, refusal.reason, refusal.message, attempts=0, delivery=1)
+            self._emit(DeadLettered("", refusal.reason, refusal.message))
+            self._journal.settle(Settlement((envelope.receipt,), dead_letter=letter))
+            return
+        job = self._new_job(envelope, refusal.ticket_id, refusal.task_type, refusal.ticket)
+        known = self._journal.lookup(refusal.ticket_id)
+        job.state = known if isinstance(known, TicketState) else None
+        job.attempt = job.state.attempt if job.state else 0
+        self._finish(job, finished)
+
+    def _must_await_turn(self, job: Job) -> bool:
+        """In key order, a ticket whose key is in use waits in memory: reading the log again restores the order."""
+        key = job.envelope.key
+        if self._dispatcher.config.ordering != "key" or key is None:
+            return False
+        turn = self._turns.setdefault(key, deque())
+        turn.append(job)
+        if turn[0] is job:
+            return False
+        self._park(job, WAIT_KEY)
+        return True
+
+    def _consider(self, job: Job) -> None:
+        """Schedule the job, or let it wait for what it needs first."""
+        state, ticket = job.state, self._ticket_of(job)
+        if state is not None and state.has_begun:
+            self._dispatcher.enqueue(job)
+            return
+        if state is not None and state.reason != WAIT_DEPENDENCY:
+            self._wait(job, state.reason, state.remaining(self._clock.now_ms()))
+            return
+        match check_dependencies(ticket, self._journal.lookup):
+            case DependenciesMet():
+                self._dispatcher.enqueue(job)
+            case DependencyFailed(dependency):
+                self._finish(job, Finished.failed(Reason.DEPENDENCY_FAILED, f"dependency {dependency} failed"))
+            case DependenciesMissing(missing):
+                self._await_dependencies(job, missing)
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    def _await_dependencies(self, job: Job, missing: tuple[str, ...]) -> None:
+        state, now_ms = job.state, self._clock.now_ms()
+        if state is not None and state.reason == WAIT_DEPENDENCY:
+            delay = state.remaining(now_ms)
+        else:
+            delay = self._dispatcher.config.dependency_timeout
+            job.state = self._parked_state(job, WAIT_DEPENDENCY, delay)
+            self._journal.record(job.ticket_id, job.state)
+        job.waits_for = set(missing)
+        for ticket_id in missing:
+            self._waiters[ticket_id].add(job.ticket_id)
+        self._wait(job, WAIT_DEPENDENCY, delay)
+
+    def _wait(self, job: Job, reason: str, delay: float) -> None:
+        """Park the job for ``delay`` seconds, or until its last moment where that comes first."""
+        now_ms = self._clock.now_ms()
+        last = self._last_moment_ms(job)
+        job.due_ms = now_ms + int(delay * 1000)
+        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay))
+        if last is not None and last < job.due_ms:
+            delay = max((last - now_ms) / 1000, 0.0)
+        self._park(job, reason)
+        job.timer = self._clock.call_later(delay, lambda: self._waited(job))
+
+    def _park(self, job: Job, reason: str) -> None:
+        if job.phase is not JobPhase.PARKED:
+            self._dispatcher.parked += 1
+        job.phase, job.why_waiting, job.ticket = JobPhase.PARKED, reason, None
+
+    def _unpark(self, job: Job) -> None:
+        if job.phase is JobPhase.PARKED:
+            self._dispatcher.parked -= 1
+            job.phase = JobPhase.READY
+        for ticket_id in job.waits_for:
+            waiters = self._waiters[ticket_id]
+            waiters.discard(job.ticket_id)
+            if not waiters:
+                del self._waiters[ticket_id]
+        job.wake_up()
+
+    def _waited(self, job: Job) -> None:
+        """The time of a parked job is over."""
+        job.timer = None
+        reason, now_ms = job.why_waiting, self._clock.now_ms()
+        ticket, last = self._ticket_of(job), self._last_moment_ms(job)
+        missing = ", ".join(sorted(job.waits_for)[:5])
+        self._unpark(job)
+        if last is not None and last <= now_ms:
+            deadline = ticket.sla.deadline
+            too_late = Reason.DEADLINE_EXCEEDED if deadline is not None and deadline <= now_ms else Reason.EXPIRED
+            self._finish(job, Finished.failed(too_late, f"its last moment came while it waited ({reason})"))
+        elif reason == WAIT_DEPENDENCY:
+            message = f"not done within {self._dispatcher.config.dependency_timeout:.0f} s: {missing}"
+            self._finish(job, Finished.failed(Reason.DEPENDENCY_TIMEOUT, message))
+        else:
+            self._dispatcher.enqueue(job)
+
+    def _settled(self, ticket_id: str) -> None:
+        """Wake those that waited for this ticket."""
+        for waiting in sorted(self._waiters.get(ticket_id, ())):
+            job = self.jobs.get(waiting)
+            if job is not None:
+                self._unpark(job)
+                self._consider(job)
+
+    def _end_turn(self, job: Job) -> None:
+        turn = self._turns.get(job.envelope.key or b"")
+        if not turn or turn[0] is not job:
+            return
+        turn.popleft()
+        if not turn:
+            del self._turns[job.envelope.key or b""]
+            return
+        self._unpark(turn[0])
+        self._consider(turn[0])
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def start(self, job: Job) -> None:
+        """The job's turn to be armed has come (called by the dispatcher)."""
+        job.phase = JobPhase.ARMING
+        if self._quiet:
+            self._held.append(job)
+        else:
+            job.task = asyncio.create_task(self._process(job))
+
+    async def _process(self, job: Job) -> None:
+        """Start the job, run one attempt, and act on its outcome. A cancelled job just ends: it was dropped."""
+        try:
+            outcome = await self._run(job, self._ticket_of(job))
+            if isinstance(outcome, RetryLater):
+                await self._retry_later(job, outcome)
+        except JournalError as error:
+            outcome = Finished.failed(Reason.INTERNAL, str(error), dead_letter=True)
+        except Exception as error:  # noqa: BLE001 # a job's outermost frame: whatever is wrong, the ticket is answered
+            self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), traceback.format_exc()))
+            outcome = Finished.failed(Reason.INTERNAL, repr(error), dead_letter=True)
+        if isinstance(outcome, Finished):
+            self._finish(job, outcome)
+
+    async def _run(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
+        # A suspect, and a ticket that may start but once, are marked only when they really start.
+        starts_in_slot = job.isolated or ticket.is_at_most_once
+        try:
+            if not starts_in_slot:
+                await self._record_started(job)
+            await self._dispatcher.slot(job)
+            if starts_in_slot:
+                await self._record_started(job)
+            return await self._attempt(job, ticket)
+        finally:
+            self._dispatcher.release(job)
+
+    async def _record_started(self, job: Job) -> None:
+        before = job.state
+        await self._remember(
+            job,
+            TicketState(
+                phase=Phase.CHECKPOINT if before and before.checkpoint is not None else Phase.STARTED,
+                offset=job.envelope.receipt,
+                owner=self._journal.owner,
+                attempt=job.attempt,
+                delivery=before.delivery if before else 1,
+                began_at=before.began_at if before and before.began_at else self._clock.now_ms(),
+                checkpoint=before.checkpoint if before else None,
+                checkpoint_at=before.checkpoint_at if before else 0,
+                isolated=job.isolated,
+            ),
+        )
+
+    async def _remember(self, job: Job, state: TicketState) -> None:
+        await self._journal.record(job.ticket_id, state)
+        job.state = state
+
+    async def _attempt(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
+        assert job.state is not None
+        plan = AttemptPlan(
+            ticket=ticket,
+            attempt=job.attempt,
+            checkpoint=job.state.checkpoint,
+            checkpoint_at=job.state.checkpoint_at,
+            save=lambda data: self._save_checkpoint(job, data),
+            owns_ticket=self._journal.lease_is_fresh,
+            trace=TraceContext.from_headers(job.envelope.headers),
+        )
+        release = self._release_from_isolation(job) if job.isolated else None
+        try:
+            return await self._dispatcher.engine.attempt(
+                plan,
+                delivery=job.state.delivery,
+                last_moment_ms=self._last_moment_ms(job),
+                entering=lambda context: setattr(job, "context", context),
+            )
+        finally:
+            if release is not None:
+                release.cancel()
+            job.phase = JobPhase.SETTLING
+
+    async def _save_checkpoint(self, job: Job, data: dict[str, object]) -> None:
+        assert job.state is not None
+        began = job.state.checkpoint_at or self._clock.now_ms()
+        await self._remember(job, replace(job.state, phase=Phase.CHECKPOINT, checkpoint=data, checkpoint_at=began))
+
+    def _release_from_isolation(self, job: Job) -> asyncio.Task[None]:
+        """One that lives long enough while it is alone did not kill its workers."""
+
+        async def clear() -> None:
+            await self._clock.sleep(self._dispatcher.config.isolation_time)
+            assert job.state is not None
+            await self._remember(job, replace(job.state, isolated=False, delivery=1))
+            self._dispatcher.leave_isolation(job)
+
+        return asyncio.create_task(clear())
+
+    async def _retry_later(self, job: Job, outcome: RetryLater) -> None:
+        self._emit(
+            RetryScheduled(job.ticket_id, job.task_type, job.attempt, outcome.delay, outcome.reason, outcome.message)
+        )
+        job.attempt += 1
+        await self._remember(job, self._parked_state(job, outcome.reason, outcome.delay))
+        job.task = None
+        self._wait(job, outcome.reason, outcome.delay)
+
+    def _parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
+        before = job.state
+        return TicketState(
+            phase=Phase.PARKED,
+            offset=job.envelope.receipt,
+            owner=self._journal.owner,
+            attempt=job.attempt,
+            delivery=before.delivery if before else 1,
+            began_at=before.began_at if before else 0,
+            checkpoint=before.checkpoint if before else None,
+            checkpoint_at=before.checkpoint_at if before else 0,
+            reason=reason,
+            due_at=self._clock.now_ms() + int(delay * 1000),
+            delay=delay,
+        )
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _finish(self, job: Job, finished: Finished) -> None:
+        """Publish the final result; the job ends when that is durable."""
+        job.phase = JobPhase.SETTLING
+        settled = tuple(job.receipts)
+        durable = self._journal.settle(self._settlement(job, finished, settled))
+        durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
+
+    def _settlement(self, job: Job, finished: Finished, receipts: tuple[int, ...]) -> Settlement:
+        began_at = job.state.began_at if job.state else 0
+        answer = Answer(
+            job.ticket_id,
+            job.task_type,
+            finished,
+            attempts=job.attempt,
+            duration_ms=max(self._clock.now_ms() - began_at, 0) if began_at else 0,
+            ticket=job.ticket,
+            traceparent=TraceContext.from_headers(job.envelope.headers).child().traceparent,
+        )
+        letter = None
+        if finished.dead_letter:
+            reason = finished.error_reason or Reason.INTERNAL
+            message = finished.result.error_message or ""
+            letter = DeadLetter(job.envelope, reason, message, job.attempt, job.state.delivery if job.state else 1)
+        return Settlement(receipts, answer, letter)
+
+    def _finished(
+        self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]
+    ) -> None:
+        if durable.cancelled() or self.jobs.get(job.ticket_id) is not job:
+            return
+        error = durable.exception()
+        if isinstance(error, JournalError):
+            self._finish(job, Finished.failed(Reason.INTERNAL, f"the result could not be published: {error}"))
+            return
+        del self.jobs[job.ticket_id]
+        if len(job.receipts) > len(settled):
+            self._journal.settle(Settlement(tuple(job.receipts[len(settled) :])))
+        self._tell(job, finished)
+        self._settled(job.ticket_id)
+        self._end_turn(job)
+
+    def _tell(self, job: Job, finished: Finished) -> None:
+        reason = finished.error_reason.value if finished.error_reason else ""
+        began_at = job.state.began_at if job.state else 0
+        self._emit(
+            TicketSettled(
+                job.ticket_id,
+                job.task_type,
+                status=finished.status.value,
+                reason=reason,
+                simulated=finished.result.simulated,
+                attempts=job.attempt,
+                duration=max(self._clock.now_ms() - began_at, 0) / 1000 if began_at else 0.0,
+            )
+        )
+        if finished.dead_letter:
+            self._emit(DeadLettered(job.ticket_id, reason, finished.result.error_message or ""))
+
+    # --- giving up -----------------------------------------------------------------------------------------------
+
+    def _is_still_ours(self, job: Job) -> bool:
+        if job.phase not in _UNDER_WAY:
+            return False
+        known = self._journal.lookup(job.ticket_id)
+        if isinstance(known, Done):
+            # Its own settlement may be what is recorded; the ledger resolves that.
+            return job.phase is JobPhase.SETTLING
+        return known is not None and known.owner == self._journal.owner
+
+    async def _drop(self, jobs: list[Job], why: str) -> None:
+        """Forget jobs: cancel what runs, with the reason, and wait until it has ended."""
+        tasks = []
+        for job in jobs:
+            self.jobs.pop(job.ticket_id, None)
+            self._unpark(job)
+            self._forget_turn(job)
+            if job.context is not None:
+                job.context.cancel_reason = why
+            if job.task is not None and not job.task.done():
+                job.task.cancel(why)
+                tasks.append(job.task)
+                self._emit(TicketReleased(job.ticket_id, job.task_type, why))
+            else:
+                self._dispatcher.release(job)
+        self._held = deque(job for job in self._held if self.jobs.get(job.ticket_id) is job)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._dispatcher.config.cancel_grace)
+
+    def _forget_turn(self, job: Job) -> None:
+        turn = self._turns.get(job.envelope.key or b"")
+        if turn and job in turn:
+            turn.remove(job)
+            if not turn:
+                del self._turns[job.envelope.key or b""]
+
+    # --- small things --------------------------------------------------------------------------------------------
+
+    def _ticket_of(self, job: Job) -> Ticket:
+        """The ticket, read again from its record where the job was parked."""
+        if job.ticket is None:
+            assert job.envelope.value is not None
+            job.ticket = read_ticket(job.envelope.value)
+        return job.ticket
+
+    def _last_moment_ms(self, job: Job) -> int | None:
+        """The deadline, or the time after which the record may vanish: no wait outlasts the earlier of them."""
+        deadline = self._ticket_of(job).sla.deadline
+        expires_at = self._dispatcher.policy.expires_at(job.envelope)
+        moments = [moment for moment in (deadline, expires_at) if moment is not None]
+        return min(moments, default=None)

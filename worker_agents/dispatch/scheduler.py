@@ -1,0 +1,153 @@
+"""Who is next. Pure: no I/O, no clock, no tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Generic, Protocol, TypeVar
+
+from worker_agents.dispatch.job import ISOLATED
+
+_MIN_LOOKAHEAD = 4
+
+Urgency = tuple[int, int, int]
+
+
+class Schedulable(Protocol):
+    """What the scheduler needs to know of a ticket: the queue it belongs to and how urgent it is."""
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def urgency(self) -> Urgency: ...
+
+
+T = TypeVar("T", bound=Schedulable)
+_Heap = list[tuple[Urgency, int, T]]
+
+
+@dataclass(slots=True)
+class _Queue(Generic[T]):
+    """The tickets of one type. ``begun`` counts those being armed, armed or running."""
+
+    limit: int
+    lookahead: bool
+    ready: _Heap[T] = field(default_factory=list)
+    armed: _Heap[T] = field(default_factory=list)
+    begun: int = 0
+    running: int = 0
+
+
+class Scheduler(Generic[T]):
+    """Slots and the order in which tickets get them.
+
+    A ticket is *added*, *taken for arming* (its ``started`` is being written), *armed*, *taken for running*, and
+    *finished*. Arming overlaps with running so that no slot stands empty during a commit: as many tickets are armed
+    ahead as slots came free while the last one was being armed, twice. That is Little's law without a clock.
+    """
+
+    def __init__(self, total: int, limits: Mapping[str, int]) -> None:
+        self._total = total
+        self._limits = limits
+        self._queues: dict[str, _Queue[T]] = {}
+        self._places: dict[int, str] = {}
+        self._arming_since: dict[int, int] = {}
+        self._sequence = 0
+        self._begun = 0
+        self._finished = 0
+        self._lookahead = _MIN_LOOKAHEAD
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Tickets that are ready, but have no slot yet."""
+        return len(self._places) - self.running
+
+    def add(self, item: T) -> None:
+        self._places[id(item)] = "ready"
+        self._push(self._queue(item.queue).ready, item)
+
+    def next_to_arm(self) -> T | None:
+        """The most urgent ready ticket whose type may begin another; it counts as begun from now on."""
+        if self._begun >= self._total + self._lookahead:
+            return None
+        queue = self._most_urgent("ready", lambda queue: queue.begun < queue.limit + self._lookahead * queue.lookahead)
+        if queue is None:
+            return None
+        item = heappop(queue.ready)[2]
+        self._places[id(item)] = "arming"
+        self._arming_since[id(item)] = self._finished
+        queue.begun += 1
+        self._begun += 1
+        return item
+
+    def armed(self, item: T) -> None:
+        """Its ``started`` is durable, or not needed before it has a slot."""
+        window = self._finished - self._arming_since.pop(id(item))
+        self._lookahead = max(_MIN_LOOKAHEAD, min(2 * window, self._total))
+        self._places[id(item)] = "armed"
+        self._push(self._queue(item.queue).armed, item)
+
+    def next_to_run(self) -> T | None:
+        """The most urgent armed ticket for which there is a slot; it holds the slot from now on."""
+        if self.running >= self._total:
+            return None
+        queue = self._most_urgent("armed", lambda queue: queue.running < queue.limit)
+        if queue is None:
+            return None
+        item = heappop(queue.armed)[2]
+        self._places[id(item)] = "running"
+        queue.running += 1
+        self.running += 1
+        return item
+
+    def remove(self, item: T) -> None:
+        """It is finished, or given up: wherever it was, it is there no more. Again is harmless."""
+        place = self._places.pop(id(item), None)
+        if place is None or place == "ready":
+            return
+        queue = self._queue(item.queue)
+        queue.begun -= 1
+        self._begun -= 1
+        self._arming_since.pop(id(item), None)
+        if place == "running":
+            queue.running -= 1
+            self.running -= 1
+            self._finished += 1
+
+    def move(self, item: T, rename: Callable[[], None]) -> None:
+        """Let a running ticket count towards another queue, which ``rename`` makes its own; no limit holds it back."""
+        old = self._queue(item.queue)
+        rename()
+        new = self._queue(item.queue)
+        if self._places.get(id(item)) == "running":
+            for queue, change in ((old, -1), (new, 1)):
+                queue.begun += change
+                queue.running += change
+
+    def _queue(self, name: str) -> _Queue[T]:
+        queue = self._queues.get(name)
+        if queue is None:
+            isolated = name == ISOLATED
+            limit = 1 if isolated else self._limits.get(name, self._total)
+            queue = self._queues[name] = _Queue(limit, lookahead=not isolated)
+        return queue
+
+    def _push(self, heap: _Heap[T], item: T) -> None:
+        self._sequence += 1
+        heappush(heap, (item.urgency, self._sequence, item))
+
+    def _most_urgent(self, heap_name: str, has_capacity: Callable[[_Queue[T]], bool]) -> _Queue[T] | None:
+        best: _Queue[T] | None = None
+        best_head: tuple[Urgency, int] | None = None
+        for queue in self._queues.values():
+            heap: _Heap[T] = getattr(queue, heap_name)
+            if not has_capacity(queue):
+                continue
+            while heap and self._places.get(id(heap[0][2])) != heap_name:
+                heappop(heap)
+            if heap and (best_head is None or heap[0][:2] < best_head):
+                best, best_head = queue, heap[0][:2]
+        return best

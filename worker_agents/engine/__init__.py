@@ -1,0 +1,1 @@
+"""One attempt at a ticket: time limits, cancellation, the outcome, and whether to try again."""

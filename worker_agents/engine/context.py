@@ -1,0 +1,86 @@
+"""One attempt as its executor sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from worker_agents.executors.base import ExecutionContext
+from worker_agents.model.clock import Clock
+from worker_agents.model.errors import JournalError, LeaseLost
+from worker_agents.model.ticket import Ticket
+from worker_agents.telemetry.tracing import TraceContext
+
+MAX_LOG_LINES = 2_000
+MAX_LOG_LINE = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """What the attempt stands on. Times are epoch milliseconds, ``time_limit`` seconds.
+
+    ``save`` makes a checkpoint durable; ``owns_ticket`` tells whether the partition's lease is fresh.
+    """
+
+    ticket: Ticket
+    attempt: int
+    checkpoint: dict[str, Any] | None
+    checkpoint_at: int
+    save: Callable[[dict[str, Any]], Awaitable[None]]
+    owns_ticket: Callable[[], bool]
+    trace: TraceContext
+
+
+class AttemptContext(ExecutionContext):
+    """Implements :class:`ExecutionContext` over a journal."""
+
+    def __init__(self, plan: AttemptPlan, time_limit: float, clock: Clock) -> None:
+        deadline = plan.ticket.sla.deadline
+        self.ticket_id = plan.ticket.ticket_id
+        self.attempt = plan.attempt
+        self.deadline = None if deadline is None else deadline / 1000
+        self.resumed_from = plan.checkpoint
+        self.cancel_reason = None
+        self.progress = ""
+        self._plan = plan
+        self._clock = clock
+        self._ends_at = clock.monotonic() + time_limit
+        self._checkpoint_at = plan.checkpoint_at
+        self._logs: deque[str] = deque(maxlen=MAX_LOG_LINES)
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return tuple(self._logs)
+
+    async def checkpoint(self, data: dict[str, Any]) -> None:
+        try:
+            orjson.dumps(data)
+        except TypeError as error:
+            raise JournalError(f"the checkpoint is not JSON: {error}") from error
+        await self._plan.save(data)
+        self._checkpoint_at = self._checkpoint_at or self._clock.now_ms()
+
+    def start_remote(self, operation: str) -> dict[str, str]:
+        if not self._plan.owns_ticket():
+            raise LeaseLost("the lease on the ticket's partition is stale; another worker may own the ticket by now")
+        return {"Idempotency-Key": f"{self.ticket_id}:{operation}", **self.trace_headers()}
+
+    def trace_headers(self) -> dict[str, str]:
+        return self._plan.trace.child().headers()
+
+    def log(self, line: str) -> None:
+        self._logs.append(line if len(line) <= MAX_LOG_LINE else f"{line[:MAX_LOG_LINE]}…")
+        self.progress = line[:200]
+
+    def remaining(self) -> float:
+        return max(self._ends_at - self._clock.monotonic(), 0.0)
+
+    def seconds_since_checkpoint(self) -> float:
+        return max((self._clock.now_ms() - self._checkpoint_at) / 1000, 0.0) if self._checkpoint_at else 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)

@@ -1,0 +1,1 @@
+"""The work itself: one executor for each task type."""

@@ -1,0 +1,101 @@
+"""What a running worker says of itself: health, readiness, and the gauges that are read when they are scraped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from worker_agents.application import Application, Stage
+from worker_agents.kafka.partition import Partition, PartitionPhase
+from worker_agents.model.clock import Clock
+from worker_agents.telemetry.metrics import (
+    LEASE_AGE,
+    OLDEST_TICKET_AGE,
+    PARTITION_LAG,
+    PARTITIONS,
+    TICKETS_IN_FLIGHT,
+    Metrics,
+    Samples,
+)
+from worker_agents.web.status import Liveness, Readiness
+
+
+class WorkerStatus:
+    """Implements :class:`ServiceStatus`. ``poll_limit`` (seconds) is how old the last poll may be.
+
+    It answers before there is an application: the HTTP server is one of its parts.
+    """
+
+    def __init__(self, clock: Clock, poll_limit: float) -> None:
+        self._clock = clock
+        self._poll_limit = poll_limit
+        self._application: Application | None = None
+
+    def observe(self, application: Application) -> None:
+        self._application = application
+
+    def liveness(self) -> Liveness:
+        consumer = self._application.consumer if self._application else None
+        if consumer is None:
+            return Liveness(ok=True, details={"stage": Stage.STARTING})
+        age = self._clock.monotonic() - consumer.polled_at
+        details = {"stage": self._stage, "seconds_since_last_poll": round(age, 1)}
+        if age > self._poll_limit:
+            return Liveness(False, (f"the consumer has not polled for {age:.0f} s",), details)
+        return Liveness(True, (), details)
+
+    def readiness(self) -> Readiness:
+        if self._stage is not Stage.SERVING:
+            return Readiness(False, (f"the worker is {self._stage}",))
+        consumer = self._application.consumer if self._application else None
+        if consumer is None or not consumer.joined:
+            return Readiness(False, ("the worker has not joined its group yet",))
+        closed = [partition for partition in consumer.partitions.values() if partition.phase != PartitionPhase.OPEN]
+        details = {"partitions": len(consumer.partitions), "not_open": [partition.number for partition in closed]}
+        return Readiness(not closed, tuple(_why_closed(partition) for partition in closed), details)
+
+    @property
+    def _stage(self) -> Stage:
+        return self._application.stage if self._application else Stage.STARTING
+
+    # --- gauges --------------------------------------------------------------------------------------------------
+
+    def provide_gauges(self, metrics: Metrics) -> None:
+        metrics.provide(TICKETS_IN_FLIGHT, self._tickets_in_flight)
+        metrics.provide(OLDEST_TICKET_AGE, self._oldest_ticket_age)
+        metrics.provide(PARTITION_LAG, self._partition_lag)
+        metrics.provide(PARTITIONS, lambda: Counter((str(p.phase),) for p in self._partitions()))
+        metrics.provide(LEASE_AGE, self._of_open_partitions(lambda partition: partition.lease.age()))
+
+    def _partitions(self) -> list[Partition]:
+        consumer = self._application.consumer if self._application else None
+        return list(consumer.partitions.values()) if consumer else []
+
+    def _tickets_in_flight(self) -> Samples:
+        lanes = self._application.parts.dispatcher.lanes if self._application else ()
+        return Counter((job.task_type, str(job.phase)) for lane in lanes for job in lane.jobs.values())
+
+    def _oldest_ticket_age(self) -> Samples:
+        lanes = self._application.parts.dispatcher.lanes if self._application else ()
+        arrivals = [job.envelope.timestamp for lane in lanes for job in lane.jobs.values()]
+        return {(): max((self._clock.now_ms() - min(arrivals)) / 1000, 0.0) if arrivals else 0.0}
+
+    def _partition_lag(self) -> Samples:
+        consumer = self._application.consumer if self._application else None
+        if consumer is None:
+            return {}
+        lags = {partition.number: consumer.lag(partition) for partition in self._partitions()}
+        return {(number,): float(lag) for number, lag in lags.items() if lag is not None}
+
+    def _of_open_partitions(self, value: Callable[[Partition], float]) -> Callable[[], Samples]:
+        def samples() -> Samples:
+            opened = (p for p in self._partitions() if p.phase is PartitionPhase.OPEN)
+            return {(partition.number,): value(partition) for partition in opened}
+
+        return samples
+
+
+def _why_closed(partition: Partition) -> str:
+    return f"partition {partition.number} is {partition.phase}" + (
+        f": {partition.why_not_open}" if partition.why_not_open else ""
+    )

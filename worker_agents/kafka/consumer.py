@@ -1,0 +1,233 @@
+"""The group consumer: polls fairly, holds partitions back when there is too much, follows rebalances."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from worker_agents.kafka.connection import KafkaConnection
+from worker_agents.kafka.partition import Partition, PartitionPhase
+from worker_agents.model.clock import Clock
+from worker_agents.telemetry.events import Emit, KafkaTrouble
+
+_POLL_TIMEOUT_MS = 200
+_RECORDS_A_POLL = 500
+_RETRY_DELAY = 0.5
+_LEAVE_LIMIT = 10.0
+_UNMENDABLE = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerConfig:
+    """Times are seconds. ``hand_over_limit`` bounds the revoke callback."""
+
+    connection: KafkaConnection
+    group_id: str
+    tickets_topic: str
+    session_timeout: float
+    hand_over_limit: float
+
+
+class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """Feeds the partitions that the group assigns to this worker.
+
+    aiokafka's rebalance is eager: every partition is revoked and most are given again. So a revocation cancels
+    nothing; what does not come back in the next assignment is closed.
+    """
+
+    def __init__(
+        self,
+        config: ConsumerConfig,
+        partition: Callable[[int, TicketConsumer], Partition],
+        has_room: Callable[[], bool],
+        clock: Clock,
+        emit: Emit,
+    ) -> None:
+        self.partitions: dict[int, Partition] = {}
+        self.polled_at = clock.monotonic()
+        self.joined = False
+        self._config = config
+        self._new_partition = partition
+        self._has_room = has_room
+        self._clock = clock
+        self._emit = emit
+        self._consumer = AIOKafkaConsumer(
+            **config.connection.options(),
+            group_id=config.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=int(config.session_timeout * 1000),
+            heartbeat_interval_ms=int(min(config.session_timeout / 10, 3.0) * 1000),
+            rebalance_timeout_ms=int(config.session_timeout * 1000),
+            fetch_max_wait_ms=_POLL_TIMEOUT_MS,
+        )
+        self._stable = asyncio.Event()
+        self._quiet = False
+        self._stopping = False
+        self._turn = 0
+        # Commits and rebalance callbacks exclude each other: aiokafka reads the generation only when it sends.
+        self._membership = asyncio.Lock()
+
+    async def start(self) -> None:
+        await self._consumer.start()
+        self._consumer.subscribe([self._config.tickets_topic], listener=self)
+
+    async def run(self) -> None:
+        """Poll until :meth:`stop` is called. Raises only what no retry can mend (authorisation)."""
+        while not self._stopping:
+            try:
+                await self._poll()
+            except _UNMENDABLE:
+                raise
+            except KafkaError as error:
+                self._emit(KafkaTrouble("polling", repr(error)))
+                await self._clock.sleep(_RETRY_DELAY)
+
+    def quiet(self) -> None:
+        """Take no more records, but keep polling: the membership depends on it."""
+        self._quiet = True
+
+    async def hand_over(self, why: str) -> None:
+        """Close all partitions in good order; what still runs is cancelled with ``why``."""
+        async with self._membership:
+            closing = list(self.partitions.values())
+            self.partitions.clear()
+            limit = self._config.hand_over_limit
+            await asyncio.gather(*(partition.close(why, hand_over_limit=limit) for partition in closing))
+
+    async def stop(self) -> None:
+        """Leave the group and end :meth:`run`."""
+        self._stopping = True
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(_LEAVE_LIMIT):
+                await self._consumer.stop()
+
+    def lag(self, partition: Partition) -> int | None:
+        """Records between the floor and the last known end of a partition."""
+        end = self._consumer.highwater(partition.tickets) if self._is_assigned(partition.tickets) else None
+        return None if end is None else max(end - partition.ledger.tracker.watermark(), 0)
+
+    # --- polling -------------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        self._hold_back()
+        reading = [partition for partition in self.partitions.values() if partition.takes_records]
+        epochs = {partition.tickets: partition.epoch for partition in reading}
+        batches = await self._next_batches(list(epochs)) if self._takes_more() else await self._getmany([])
+        self.polled_at = self._clock.monotonic()
+        for tp, records in batches.items():
+            partition = self.partitions.get(tp.partition)
+            if partition is not None and tp in epochs:
+                partition.deliver(records, epochs[tp])
+
+    async def _next_batches(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What is there already, partition by partition in turn; else wait a moment for anything.
+
+        One ``getmany`` for all would drain the first partition before it looks at the second.
+        """
+        self._turn += 1
+        start = self._turn % len(tps) if tps else 0
+        share = max(_RECORDS_A_POLL // max(len(tps), 1), 20)
+        batches: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for tp in tps[start:] + tps[:start]:
+            batches |= await self._consumer.getmany(tp, timeout_ms=0, max_records=share)
+        return batches or await self._getmany(tps, share)
+
+    async def _getmany(
+        self, tps: Iterable[TopicPartition], limit: int = _RECORDS_A_POLL
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        # Never cancelled, always short: a cancelled getmany leaves aiokafka's idle counter up for ever.
+        batches: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
+            *tps, timeout_ms=_POLL_TIMEOUT_MS, max_records=limit
+        )
+        return batches
+
+    def _takes_more(self) -> bool:
+        return not self._quiet and self._has_room()
+
+    def _hold_back(self) -> None:
+        """Pause what must not be read now; aiokafka forgets pauses at every rebalance."""
+        takes_more = self._takes_more()
+        paused = self._consumer.paused()
+        for tp in self._consumer.assignment():
+            partition = self.partitions.get(tp.partition)
+            wanted = takes_more and partition is not None and partition.takes_records
+            if wanted and tp in paused:
+                self._consumer.resume(tp)
+            elif not wanted and tp not in paused:
+                self._consumer.pause(tp)
+
+    # --- rebalances (called by aiokafka) -------------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._stable.clear()
+        async with self._membership:
+            limit = self._config.hand_over_limit
+            await asyncio.gather(*(partition.revoking(limit) for partition in self.partitions.values()))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        async with self._membership:
+            numbers = {tp.partition for tp in assigned}
+            for tp in assigned:
+                self._consumer.pause(tp)
+            lost = [self.partitions.pop(number) for number in list(self.partitions) if number not in numbers]
+            for number in sorted(numbers if not self._quiet else ()):
+                if number not in self.partitions:
+                    self.partitions[number] = self._new_partition(number, self)
+                self.partitions[number].assigned()
+            self.joined = True
+            self._stable.set()
+            await asyncio.gather(*(partition.close("partition_revoked") for partition in lost))
+
+    # --- what partitions ask (kafka.partition.Group) -------------------------------------------------------------
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self._consumer.seek(tp, offset)
+
+    async def bounds(self, tp: TopicPartition) -> tuple[int, int, int | None]:
+        beginning = await self._consumer.beginning_offsets([tp])
+        end = await self._consumer.end_offsets([tp])
+        return int(beginning[tp]), int(end[tp]), await self._consumer.committed(tp)
+
+    async def prove_membership(self, tp: TopicPartition, floor: int | None) -> None:
+        """Commit the floor again: the group answers only its current members. The floor is the truth, so it is
+        harmless. A member that was left behind waits here for its next assignment, or is closed by it.
+        """
+        while True:
+            await self._stable.wait()
+            try:
+                async with self._membership:
+                    if not self._stable.is_set() or not self._is_assigned(tp):
+                        continue
+                    await self._consumer.commit({tp: OffsetAndMetadata(floor or 0, "")})
+                    return
+            except (CommitFailedError, IllegalStateError):
+                await self._clock.sleep(_RETRY_DELAY)
+            except KafkaError as error:
+                self._emit(KafkaTrouble(f"proving the membership of partition {tp.partition}", repr(error)))
+                await self._clock.sleep(_RETRY_DELAY)
+
+    def _is_assigned(self, tp: TopicPartition) -> bool:
+        return tp in self._consumer.assignment()
+
+    # --- what the outside sees -----------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Every assigned partition is open; none assigned counts as open once the group was joined."""
+        return self.joined and all(p.phase is PartitionPhase.OPEN for p in self.partitions.values())

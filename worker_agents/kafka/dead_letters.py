@@ -1,0 +1,69 @@
+"""Dead letters: the record byte for byte, with the reason in headers.
+
+The ``__dlq.errors.*`` names are those of Apache Kafka's own dead-letter queues (KIP-298, KIP-1034).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker_agents.dispatch.journal import DeadLetter
+from worker_agents.kafka.codec import Headers, OutRecord
+
+ERROR_PREFIX = "__dlq.errors."
+REASON_HEADER = "worker-agents.reason"
+ATTEMPTS_HEADER = "worker-agents.attempts"
+WORKER_HEADER = "worker-agents.worker-id"
+AT_HEADER = "worker-agents.at"
+TRUNCATED_HEADER = "worker-agents.truncated"
+
+_MESSAGE_LIMIT = 4_000
+_PREVIEW_BYTES = 1_000
+# Room for our own headers and the framing of a record.
+_OVERHEAD = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFormat:
+    """``max_bytes`` is what the dead-letter topic takes in one record."""
+
+    topic: str
+    tickets_topic: str
+    group: str
+    worker_id: str
+    max_bytes: int
+
+    def record(self, letter: DeadLetter, partition: int, now_ms: int) -> OutRecord:
+        """The dead letter's record.
+
+        One that would be too big keeps its place in the tickets topic and a preview instead of the value, and drops
+        the original headers.
+        """
+        envelope = letter.envelope
+        headers, value = envelope.headers, envelope.value
+        extra = self._headers(letter, partition, now_ms)
+        size = len(value or b"") + len(envelope.key or b"") + _size(headers) + _OVERHEAD
+        if size > self.max_bytes:
+            extra += ((TRUNCATED_HEADER, str(len(value or b"")).encode()),)
+            headers, value = (), (value or b"")[:_PREVIEW_BYTES]
+        # A record with neither key nor value does not exist for Kafka's clients.
+        key = envelope.key if envelope.key is not None or value is not None else b""
+        return OutRecord(self.topic, value, key, (*headers, *extra))
+
+    def _headers(self, letter: DeadLetter, partition: int, now_ms: int) -> Headers:
+        return (
+            (ERROR_PREFIX + "topic", self.tickets_topic.encode()),
+            (ERROR_PREFIX + "partition", str(partition).encode()),
+            (ERROR_PREFIX + "offset", str(letter.envelope.receipt).encode()),
+            (ERROR_PREFIX + "group", self.group.encode()),
+            (ERROR_PREFIX + "delivery.count", str(letter.delivery).encode()),
+            (ERROR_PREFIX + "message", letter.message[:_MESSAGE_LIMIT].encode(errors="replace")),
+            (REASON_HEADER, letter.reason.value.encode()),
+            (ATTEMPTS_HEADER, str(letter.attempts).encode()),
+            (WORKER_HEADER, self.worker_id.encode()),
+            (AT_HEADER, str(now_ms).encode()),
+        )
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") + 10 for name, value in headers)

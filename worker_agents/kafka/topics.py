@@ -1,0 +1,190 @@
+"""The four topics: created where missing, checked before anything is written to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from worker_agents.kafka.connection import KafkaConnection
+from worker_agents.model.clock import Clock
+from worker_agents.model.errors import KafkaUnreachable, TopicLayoutInvalid
+from worker_agents.telemetry.events import Emit, KafkaTrouble, TopicCreated
+
+_MIB = 1024 * 1024
+_RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0)
+
+STATE_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(32 * _MIB),
+    "segment.ms": str(10 * 60 * 1000),
+    "max.compaction.lag.ms": str(60 * 60 * 1000),
+}
+DLQ_CONFIG: Mapping[str, str] = {"max.message.bytes": str(2 * _MIB), "retention.ms": str(30 * 24 * 3600 * 1000)}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    tickets: str
+    results: str
+    dlq: str
+    state: str
+
+    def all(self) -> tuple[str, str, str, str]:
+        return self.tickets, self.results, self.dlq, self.state
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a topic is like. ``retention_ms`` is ``None`` for ever; ``max_bytes`` bounds one batch of records."""
+
+    partitions: int
+    is_compacted: bool
+    max_bytes: int
+    retention_ms: int | None
+
+
+Layout = Mapping[str, TopicFacts]
+
+DEFAULT_PARTITIONS = {"tickets": 12, "results": 6, "dlq": 3}
+
+
+class Topics:
+    """Creates, describes and checks the topics of one worker group."""
+
+    def __init__(self, connection: KafkaConnection, names: TopicNames, clock: Clock, emit: Emit) -> None:
+        self._connection = connection
+        self._names = names
+        self._clock = clock
+        self._emit = emit
+
+    async def ready(self, *, create: bool, connect_timeout: float) -> Layout:
+        """Wait for Kafka, create what is missing when ``create``, and check the layout.
+
+        Raises :class:`KafkaUnreachable` after ``connect_timeout`` seconds without an answer, and
+        :class:`TopicLayoutInvalid` with a sentence on what is wrong and what to do.
+        """
+        async with self._admin(connect_timeout) as admin:
+            layout = await _describe(admin, self._names.all())
+            if create:
+                await self._create_missing(admin, layout)
+                layout = await self._described_once_all_exist(admin)
+        check_layout(layout, self._names)
+        return layout
+
+    async def describe(self, *, connect_timeout: float) -> Layout:
+        """What exists of the topics, unchecked."""
+        async with self._admin(connect_timeout) as admin:
+            return await _describe(admin, self._names.all())
+
+    @asynccontextmanager
+    async def _admin(self, connect_timeout: float) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = await self._connected(connect_timeout)
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
+    async def _connected(self, connect_timeout: float) -> AIOKafkaAdminClient:
+        give_up_at = self._clock.monotonic() + connect_timeout
+        attempt = 0
+        while True:
+            admin = AIOKafkaAdminClient(**self._connection.options())
+            try:
+                await admin.start()
+                return admin
+            except (KafkaError, OSError) as error:
+                await admin.close()
+                delay = _RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)]
+                if self._clock.monotonic() + delay > give_up_at:
+                    raise KafkaUnreachable(
+                        f"no Kafka broker answered at {self._connection.bootstrap_servers} within "
+                        f"{connect_timeout:.0f} s ({error}); check KAFKA_BOOTSTRAP_SERVERS"
+                    ) from error
+                self._emit(KafkaTrouble(f"connecting to {self._connection.bootstrap_servers}", repr(error)))
+            attempt += 1
+            await self._clock.sleep(delay)
+
+    async def _create_missing(self, admin: AIOKafkaAdminClient, layout: Layout) -> None:
+        names = self._names
+        tickets = layout.get(names.tickets)
+        count = tickets.partitions if tickets else DEFAULT_PARTITIONS["tickets"]
+        wanted = {
+            names.tickets: (count, {}),
+            names.results: (DEFAULT_PARTITIONS["results"], {}),
+            names.dlq: (DEFAULT_PARTITIONS["dlq"], DLQ_CONFIG),
+            names.state: (count, STATE_CONFIG),
+        }
+        new = [
+            NewTopic(name, partitions, -1, topic_configs=dict(config))
+            for name, (partitions, config) in wanted.items()
+            if name not in layout
+        ]
+        if not new:
+            return
+        response = await admin.create_topics(new)
+        for topic, code, *rest in response.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                message = rest[0] if rest else for_code(code).__name__
+                raise TopicLayoutInvalid(f"topic {topic!r} could not be created: {message}")
+            if not code:
+                self._emit(TopicCreated(topic, wanted[topic][0]))
+
+    async def _described_once_all_exist(self, admin: AIOKafkaAdminClient) -> Layout:
+        """Creation is answered before every broker knows of it."""
+        layout = await _describe(admin, self._names.all())
+        for _ in range(50):
+            if len(layout) == len(self._names.all()):
+                break
+            await self._clock.sleep(0.1)
+            layout = await _describe(admin, self._names.all())
+        return layout
+
+
+async def _describe(admin: AIOKafkaAdminClient, names: tuple[str, ...]) -> Layout:
+    described = await admin.describe_topics(list(names))
+    counts = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
+    if not counts:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
+    configs: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for _code, _message, _type, name, entries in response.resources:
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return {name: _facts(count, configs.get(name, {})) for name, count in counts.items()}
+
+
+def _facts(partitions: int, config: Mapping[str, str]) -> TopicFacts:
+    retention = int(config.get("retention.ms") or -1)
+    policy = config.get("cleanup.policy", "delete")
+    return TopicFacts(
+        partitions=partitions,
+        is_compacted=policy == "compact",
+        max_bytes=int(config.get("max.message.bytes") or _MIB),
+        retention_ms=retention if retention > 0 and "delete" in policy else None,
+    )
+
+
+def check_layout(layout: Layout, names: TopicNames) -> None:
+    """Raise :class:`TopicLayoutInvalid` unless the topics are fit for the ledger."""
+    missing = [name for name in names.all() if name not in layout]
+    if missing:
+        raise TopicLayoutInvalid(
+            f"missing topics: {', '.join(missing)}; create them (worker-agents topics create) "
+            "or set KAFKA_CREATE_TOPICS=true"
+        )
+    tickets, state = layout[names.tickets], layout[names.state]
+    if state.partitions != tickets.partitions:
+        raise TopicLayoutInvalid(
+            f"state topic {names.state!r} has {state.partitions} partitions, tickets topic {names.tickets!r} has "
+            f"{tickets.partitions}: they must be equal, as a ticket's state is kept under its own partition's number. "
+            "Expand the smaller one, with the tickets topic drained"
+        )
+    if not state.is_compacted:
+        raise TopicLayoutInvalid(
+            f"state topic {names.state!r} is not compacted: set cleanup.policy=compact, or states would be lost"
+        )

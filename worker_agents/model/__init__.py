@@ -1,0 +1,1 @@
+"""Plain types without I/O: tickets, results, states, outcomes and errors."""

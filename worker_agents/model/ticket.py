@@ -1,0 +1,214 @@
+"""Execution tickets as they come, read tolerantly.
+
+Field names and shapes: ``contracts.md`` 1.5. What producers really send differs from the schema
+(``parameters`` as any JSON or all strings, integer priorities, lower-case types, missing blocks), so
+only ``ticket_id`` and ``task_type`` are required and everything else has a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from worker_agents.model.errors import InvalidTicket, Undecodable
+
+MAX_TICKET_ID_LENGTH = 200
+MAX_RETRIES_CAP = 20
+MAX_DEPENDENCIES = 10_000
+# Year 9999 in milliseconds: anything later is a unit error, and would overflow datetime.
+MAX_EPOCH_MS = 253_402_300_799_000
+
+KNOWN_TASK_TYPES = frozenset({"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY"})
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A record of the tickets topic, byte for byte.
+
+    ``receipt`` is the journal's handle of the record: whoever settles it hands it back, nobody else reads it.
+    ``timestamp`` is epoch milliseconds.
+    """
+
+    receipt: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, compared without case; ``None`` when absent or not UTF-8."""
+        for key, value in self.headers:
+            if key.lower() == name and value is not None:
+                try:
+                    return value.decode()
+                except UnicodeDecodeError:
+                    return None
+        return None
+
+
+class Priority(IntEnum):
+    """Higher runs first."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class DeliveryMode(StrEnum):
+    AT_MOST_ONCE = "AT_MOST_ONCE"
+    AT_LEAST_ONCE = "AT_LEAST_ONCE"
+    EXACTLY_ONCE = "EXACTLY_ONCE"
+
+
+def _priority(value: object) -> object:
+    """Names in any case, or the peer's 1-10 scale (1-2 LOW, 3-5 NORMAL, 6-8 HIGH, 9-10 CRITICAL)."""
+    if isinstance(value, str) and value.upper() in Priority.__members__:
+        return Priority[value.upper()]
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10:
+        return Priority((value > 2) + (value > 5) + (value > 8))
+    if value is None:
+        return Priority.NORMAL
+    raise ValueError("must be LOW, NORMAL, HIGH, CRITICAL or an integer from 1 to 10")
+
+
+def _delivery_mode(value: object) -> object:
+    """The schema's names; also the free strings (``at-least-once``) that older producers send."""
+    if value is None:
+        return DeliveryMode.AT_LEAST_ONCE
+    return value.upper().replace("-", "_") if isinstance(value, str) else value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _none_to_dict(value: object) -> object:
+    return {} if value is None else value
+
+
+def _none_to_list(value: object) -> object:
+    return [] if value is None else value
+
+
+def _none_to_empty(value: object) -> object:
+    return "" if value is None else value
+
+
+EpochMs = Annotated[int, Field(ge=0, le=MAX_EPOCH_MS)]
+Text = Annotated[str, BeforeValidator(_none_to_empty)]
+TicketId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TICKET_ID_LENGTH)]
+
+
+class Sla(BaseModel):
+    """``deadline`` epoch ms, ``timeout_ms`` milliseconds; each may be absent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    deadline: EpochMs | None = None
+    timeout_ms: Annotated[int, Field(gt=0, le=MAX_EPOCH_MS)] | None = None
+    max_retries: Annotated[int, Field(ge=0)] | None = None
+
+
+class Qos(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    delivery_mode: Annotated[DeliveryMode, BeforeValidator(_delivery_mode)] = DeliveryMode.AT_LEAST_ONCE
+
+
+_DEFAULT_SLA = Sla()
+_DEFAULT_QOS = Qos()
+
+
+class Ticket(BaseModel):
+    """A request for one piece of work.
+
+    ``parameters`` is what the producer sent; executors read it through their own typed model.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    ticket_id: TicketId
+    task_type: Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_upper)]
+    plan_id: Text = ""
+    intent_id: Text = ""
+    decision_id: Text = ""
+    correlation_id: Text = ""
+    task_id: Text = ""
+    description: Text = ""
+    dependencies: Annotated[
+        tuple[TicketId, ...], BeforeValidator(_none_to_list), Field(max_length=MAX_DEPENDENCIES)
+    ] = ()
+    status: Annotated[str, BeforeValidator(lambda value: _upper("PENDING" if value is None else value))] = "PENDING"
+    priority: Annotated[Priority, BeforeValidator(_priority)] = Priority.NORMAL
+    sla: Annotated[Sla, BeforeValidator(lambda value: _DEFAULT_SLA if value is None else value)] = _DEFAULT_SLA
+    qos: Annotated[Qos, BeforeValidator(lambda value: _DEFAULT_QOS if value is None else value)] = _DEFAULT_QOS
+    parameters: Annotated[dict[str, Any], BeforeValidator(_none_to_dict)] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, Any], BeforeValidator(_none_to_dict)] = Field(default_factory=dict)
+    created_at: EpochMs | None = None
+
+    @field_validator("ticket_id")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value.startswith("@"):
+            raise ValueError("must not start with '@'")
+        if not value.isprintable():
+            raise ValueError("must not contain control characters")
+        return value
+
+    @property
+    def is_at_most_once(self) -> bool:
+        return self.qos.delivery_mode is DeliveryMode.AT_MOST_ONCE
+
+
+def read_ticket(value: bytes) -> Ticket:
+    """Decode one record's value.
+
+    Raises :class:`Undecodable` when it is no JSON object, :class:`InvalidTicket` (with the ticket id and
+    type where they can be read) when a field is wrong. The message names each field and its problem.
+    """
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise Undecodable(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Undecodable(f"a JSON {_json_type(document)} where an object is expected")
+    try:
+        return Ticket.model_validate(document)
+    except ValidationError as error:
+        raise InvalidTicket(
+            describe_problems(error),
+            ticket_id=_readable_id(document.get("ticket_id")),
+            task_type=_readable_type(document.get("task_type")),
+        ) from error
+
+
+def describe_problems(error: ValidationError, limit: int = 10) -> str:
+    """``field: problem`` for each problem of a validation, without echoing values (they may be secret)."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:limit]]
+    if len(problems) > limit:
+        shown.append(f"and {len(problems) - limit} more")
+    return "; ".join(shown)
+
+
+def _readable_id(value: object) -> str | None:
+    """The id, if it could serve as one: then the producer can be answered although the ticket is wrong."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TICKET_ID_LENGTH:
+        return None
+    return None if value.startswith("@") or not value.isprintable() else value
+
+
+def _readable_type(value: object) -> str:
+    return value.upper()[:100] if isinstance(value, str) else ""
+
+
+def _json_type(value: object) -> str:
+    names: dict[type, str] = {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
+    return names.get(type(value), "null")

@@ -1,0 +1,115 @@
+"""Settings that are right one by one and wrong together, and those that are allowed but look like mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from worker_agents.settings.model import FIELDS, VAULT_PREFIX, Settings, is_secret, variable_of
+
+_SHORT_TOKEN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """``names`` are the fields that it stands on; the first is the one to look at."""
+
+    names: tuple[str, ...]
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{variable_of(self.names[0])}: {self.problem}"
+
+
+def contradictions(settings: Settings) -> Iterator[Contradiction]:
+    yield from _topics(settings)
+    yield from _sasl(settings)
+    yield from _tls(settings)
+    yield from _times(settings)
+    yield from _enabled(settings)
+    yield from _vault_references(settings)
+
+
+def oddities(settings: Settings) -> Iterator[str]:
+    """Warnings: sentences that start with the variable's name."""
+    if settings.argocd_enabled and not settings.argocd_token:
+        yield "ARGOCD_TOKEN: is unset although ARGOCD_ENABLED is true; Argo CD normally refuses calls without one"
+    if 0 < len(settings.admin_token) < _SHORT_TOKEN:
+        yield f"ADMIN_TOKEN: is shorter than {_SHORT_TOKEN} characters, so it can be guessed"
+    for name in ("kafka_ssl_ca_location", "kafka_ssl_certificate_location"):
+        if getattr(settings, name) and not settings.uses_tls:
+            yield f"{variable_of(name)}: has no effect with KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
+    for task_type in settings.concurrency_limits():
+        if getattr(settings, f"max_concurrent_{task_type.lower()}") > settings.max_concurrent_tasks:
+            yield f"MAX_CONCURRENT_{task_type}: is more than MAX_CONCURRENT_TASKS, which limits all types together"
+
+
+def _topics(settings: Settings) -> Iterator[Contradiction]:
+    names = ("kafka_tickets_topic", "kafka_results_topic", "kafka_dlq_topic", "kafka_state_topic")
+    for first, second in combinations(names, 2):
+        topic = getattr(settings, second)
+        if getattr(settings, first) == topic:
+            yield Contradiction((second, first), f"is {topic} like {variable_of(first)}; each topic needs its own name")
+
+
+def _sasl(settings: Settings) -> Iterator[Contradiction]:
+    protocol = settings.kafka_security_protocol
+    if settings.uses_sasl and settings.kafka_sasl_mechanism is None:
+        yield Contradiction(
+            ("kafka_sasl_mechanism", "kafka_security_protocol"), f"is needed with KAFKA_SECURITY_PROTOCOL={protocol}"
+        )
+    if settings.kafka_sasl_mechanism is None:
+        return
+    for name in ("kafka_sasl_username", "kafka_sasl_password"):
+        if not getattr(settings, name):
+            yield Contradiction((name, "kafka_sasl_mechanism"), "is needed with KAFKA_SASL_MECHANISM")
+    if not settings.uses_sasl:
+        yield Contradiction(
+            ("kafka_security_protocol", "kafka_sasl_mechanism"),
+            f"is {protocol}, which has no login, but KAFKA_SASL_MECHANISM is set; use SASL_SSL or SASL_PLAINTEXT",
+        )
+
+
+def _tls(settings: Settings) -> Iterator[Contradiction]:
+    pair = ("kafka_ssl_certificate_location", "kafka_ssl_key_location")
+    for name, other in (pair, pair[::-1]):
+        if getattr(settings, other) and not getattr(settings, name):
+            yield Contradiction((name, other), f"is needed with {variable_of(other)}")
+
+
+def _times(settings: Settings) -> Iterator[Contradiction]:
+    if settings.retry_backoff_base_seconds > settings.retry_backoff_max_seconds:
+        yield Contradiction(
+            ("retry_backoff_base_seconds", "retry_backoff_max_seconds"),
+            f"is {settings.retry_backoff_base_seconds:g}, more than RETRY_BACKOFF_MAX_SECONDS "
+            f"({settings.retry_backoff_max_seconds:g})",
+        )
+    if settings.kill_grace_seconds > settings.kafka_session_timeout_seconds / 3:
+        yield Contradiction(
+            ("kill_grace_seconds", "kafka_session_timeout_seconds"),
+            f"is {settings.kill_grace_seconds:g}, more than a third of KAFKA_SESSION_TIMEOUT_SECONDS "
+            f"({settings.kafka_session_timeout_seconds:g}): the lease would end before it can be renewed",
+        )
+
+
+def _enabled(settings: Settings) -> Iterator[Contradiction]:
+    if settings.argocd_enabled and not settings.argocd_url:
+        yield Contradiction(("argocd_url", "argocd_enabled"), "is needed with ARGOCD_ENABLED=true")
+    if settings.vault_enabled and not settings.vault_address:
+        yield Contradiction(("vault_address", "vault_enabled"), "is needed with VAULT_ENABLED=true")
+
+
+def _vault_references(settings: Settings) -> Iterator[Contradiction]:
+    """A secret may be ``vault:path#key``, except for Vault's own."""
+    for name in (name for name, field in FIELDS.items() if is_secret(field)):
+        secret: str = getattr(settings, name).get_secret_value()
+        if not secret.startswith(VAULT_PREFIX):
+            continue
+        path, _, key = secret.removeprefix(VAULT_PREFIX).partition("#")
+        if name == "vault_token":
+            yield Contradiction((name,), "cannot itself come from Vault")
+        elif not path or not key:
+            yield Contradiction((name,), "must name a secret of Vault as vault:path#key")
+        elif not settings.vault_enabled:
+            yield Contradiction((name, "vault_enabled"), "names a secret of Vault, but VAULT_ENABLED is false")

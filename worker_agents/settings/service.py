@@ -1,0 +1,69 @@
+"""Settings of the process: its name, its HTTP port, its logs and traces."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import sys
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+from worker_agents.settings.values import LowerCase, Port, Token, UpperCase, Url, WorkerId
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LogFormat = Literal["json", "console"]
+OtlpProtocol = Literal["grpc", "http/protobuf"]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+
+
+def _unique_name() -> str:
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
+    return f"{host or 'worker'}-{secrets.token_hex(3)}"
+
+
+def _format_for_reader() -> LogFormat:
+    return "console" if sys.stderr is not None and sys.stderr.isatty() else "json"
+
+
+class ServiceSettings(BaseModel):
+    """The process: name, port, logs, traces."""
+
+    worker_id: WorkerId = Field(
+        default_factory=_unique_name,
+        description="Name of this worker, in results, logs and leases. Unset: the host name and a random suffix.",
+    )
+    http_host: str = Field("0.0.0.0", description="Address that the HTTP server listens on.")  # noqa: S104 - in a pod
+    http_port: Port = Field(8080, description="Port of health, metrics, status page and API; 0 picks a free one.")
+    admin_token: Token = Field(SecretStr(""), description="Bearer token for actions. Unset: actions are off.")
+    log_level: Annotated[LogLevel, UpperCase] = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    log_format: Annotated[LogFormat, LowerCase] = Field(
+        default_factory=_format_for_reader, description="json or console. Unset: console on a terminal, else json."
+    )
+
+    otel_exporter_otlp_endpoint: Url = Field(
+        "", description="Address of the OpenTelemetry collector. Unset: no tracing."
+    )
+    otel_exporter_otlp_protocol: Annotated[OtlpProtocol, LowerCase] = Field(
+        "grpc", description="grpc or http/protobuf."
+    )
+    otel_exporter_otlp_headers: SecretStr = Field(
+        SecretStr(""), description="Headers for the collector, as name=value pairs; often a token, so kept secret."
+    )
+    otel_exporter_otlp_timeout: int = Field(10_000, ge=1, description="Longest export, in milliseconds.")
+    otel_exporter_otlp_certificate: str = Field("", description="File (PEM) to check the collector's certificate with.")
+    otel_service_name: str = Field("worker-agents", description="service.name of the spans.")
+    otel_resource_attributes: str = Field("", description="Further attributes of the spans, as key=value pairs.")
+    otel_traces_sampler: Annotated[Sampler, LowerCase] = Field(
+        "parentbased_always_on", description="Which traces are recorded."
+    )
+    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of traces for the ratio samplers.")
+    otel_sdk_disabled: bool = Field(False, description="Turn tracing off although an endpoint is set.")

@@ -1,0 +1,1 @@
+"""What happens, said once: typed events to which logs and metrics subscribe."""

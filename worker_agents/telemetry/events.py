@@ -1,0 +1,325 @@
+"""One frozen type for each thing that happens.
+
+Whoever acts emits; ``telemetry.logs`` and ``telemetry.metrics`` subscribe. The class attribute ``event`` is the
+stable log name, ``level`` the log level. Durations are seconds, ages seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    event: ClassVar[str]
+    level: ClassVar[int] = logging.INFO
+
+
+Emit = Callable[[Event], None]
+"""Publishes an event to all subscribers. Never raises, never blocks."""
+
+
+class EventBus:
+    """Hands every event to every subscriber, in the order of subscription."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Emit] = []
+
+    def subscribe(self, subscriber: Emit) -> None:
+        self._subscribers.append(subscriber)
+
+    def emit(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+
+# --- tickets -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TicketEvent(Event):
+    ticket_id: str
+    task_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted(TicketEvent):
+    event: ClassVar[str] = "attempt_started"
+    level: ClassVar[int] = logging.DEBUG
+    attempt: int
+    delivery: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded(TicketEvent):
+    """``outcome`` is ``completed``, ``failed``, ``retry`` or ``released``."""
+
+    event: ClassVar[str] = "attempt_ended"
+    level: ClassVar[int] = logging.DEBUG
+    attempt: int
+    outcome: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(TicketEvent):
+    event: ClassVar[str] = "ticket_retry_scheduled"
+    attempt: int
+    delay: float
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TicketSettled(TicketEvent):
+    """The final result of a ticket is durable. ``duration`` runs from its first attempt."""
+
+    event: ClassVar[str] = "ticket_settled"
+    status: str
+    reason: str
+    simulated: bool
+    attempts: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class TicketWaiting(TicketEvent):
+    event: ClassVar[str] = "ticket_waiting"
+    level: ClassVar[int] = logging.DEBUG
+    reason: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class TicketReleased(TicketEvent):
+    """Given up unsettled, to be resumed from its checkpoint by the partition's next opening."""
+
+    event: ClassVar[str] = "ticket_released"
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordIgnored(Event):
+    """No request for work: a tombstone, a status other than PENDING, or another group's task type."""
+
+    event: ClassVar[str] = "record_ignored"
+    level: ClassVar[int] = logging.DEBUG
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSeen(Event):
+    """``kind`` is ``done`` or ``in_flight``."""
+
+    event: ClassVar[str] = "duplicate_ticket"
+    level: ClassVar[int] = logging.DEBUG
+    ticket_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered(Event):
+    event: ClassVar[str] = "ticket_dead_lettered"
+    level: ClassVar[int] = logging.WARNING
+    ticket_id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTrimmed(Event):
+    event: ClassVar[str] = "result_trimmed"
+    level: ClassVar[int] = logging.WARNING
+    ticket_id: str
+    size: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorCrashed(TicketEvent):
+    """An exception that no executor should let out; ``traceback`` is for the developers of the executor."""
+
+    event: ClassVar[str] = "executor_crashed"
+    level: ClassVar[int] = logging.ERROR
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class TicketIsolated(TicketEvent):
+    event: ClassVar[str] = "ticket_isolated"
+    level: ClassVar[int] = logging.WARNING
+    delivery: int
+
+
+# --- integrations ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackUsed(TicketEvent):
+    """A simulated result stands in for a real one. ``log_event`` is the guide's name, e.g. ``build_code_forge_error``."""
+
+    event: ClassVar[str] = "fallback_used"
+    level: ClassVar[int] = logging.WARNING
+    integration: str
+    reason: str
+    message: str
+    log_event: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalCall(Event):
+    """``outcome`` is ``ok``, ``rejected``, ``unavailable`` or ``timeout``."""
+
+    event: ClassVar[str] = "external_call"
+    level: ClassVar[int] = logging.DEBUG
+    integration: str
+    operation: str
+    outcome: str
+    duration: float
+
+
+# --- partitions and the ledger -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEvent(Event):
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOpening(PartitionEvent):
+    event: ClassVar[str] = "partition_opening"
+    level: ClassVar[int] = logging.DEBUG
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOpened(PartitionEvent):
+    event: ClassVar[str] = "partition_opened"
+    floor: int
+    unsettled: int
+    kept: int
+    unclean: bool
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRetained(PartitionEvent):
+    event: ClassVar[str] = "partition_retained"
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionNotOpened(PartitionEvent):
+    """Opening failed and will be tried again; ``why`` is a sentence for the operator."""
+
+    event: ClassVar[str] = "partition_not_opened"
+    level: ClassVar[int] = logging.ERROR
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionClosed(PartitionEvent):
+    event: ClassVar[str] = "partition_closed"
+    why: str
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCommitted(PartitionEvent):
+    event: ClassVar[str] = "ledger_committed"
+    level: ClassVar[int] = logging.DEBUG
+    entries: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFailed(PartitionEvent):
+    """The partition is suspended until its membership is proven and it is opened again."""
+
+    event: ClassVar[str] = "ledger_failed"
+    level: ClassVar[int] = logging.WARNING
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseExpired(PartitionEvent):
+    """This worker fenced itself: the partition's tasks were stopped."""
+
+    event: ClassVar[str] = "lease_expired"
+    level: ClassVar[int] = logging.ERROR
+    age: float
+    stopped: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetsReset(PartitionEvent):
+    """The group's offset was moved past the floor by somebody else; it is obeyed."""
+
+    event: ClassVar[str] = "offsets_reset_forward"
+    level: ClassVar[int] = logging.WARNING
+    floor: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateUnreadable(PartitionEvent):
+    """A foreign or damaged record in the state topic; it is left alone."""
+
+    event: ClassVar[str] = "state_record_unreadable"
+    level: ClassVar[int] = logging.WARNING
+    key: str
+    problem: str
+
+
+# --- the service -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTrouble(Event):
+    event: ClassVar[str] = "kafka_trouble"
+    level: ClassVar[int] = logging.WARNING
+    what: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicCreated(Event):
+    event: ClassVar[str] = "topic_created"
+    topic: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    event: ClassVar[str] = "worker_started"
+    worker_id: str
+    version: str
+    task_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted(Event):
+    event: ClassVar[str] = "drain_started"
+    running: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded(Event):
+    """``released`` tickets were left unsettled, with their checkpoints, for the next owner."""
+
+    event: ClassVar[str] = "drain_ended"
+    finished: int
+    released: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    event: ClassVar[str] = "worker_stopped"
+    worker_id: str

@@ -1,0 +1,168 @@
+"""Structured logs: one line for each event, and for what libraries log, in JSON or for a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, TextIO, cast
+
+import orjson
+import structlog
+from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from worker_agents.telemetry.events import Event, FallbackUsed
+from worker_agents.telemetry.masking import SecretMasker
+
+# Libraries that tell too much of what goes well.
+_CHATTY = ("aiokafka", "asyncio", "httpcore", "httpx", "hvac", "urllib3", "uvicorn")
+
+
+def configure_logging(
+    level: str, log_format: str, worker_id: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
+    """Send every log of this process, also of libraries, through one chain to ``stream`` (default: standard error).
+
+    ``log_format`` is ``json`` or ``console``; ``secrets`` are masked wherever they turn up.
+    """
+    threshold = logging.getLevelNamesMapping()[level]
+    out = stream or sys.stderr
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _worker_stamp(worker_id),
+            structlog.processors.format_exc_info,
+            *_masking(secrets),
+            *_rendering(log_format, colors=out.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: _LineLogger(out),
+        cache_logger_on_first_use=False,
+    )
+    _route_libraries(threshold)
+
+
+class LogSubscriber:
+    """Writes one line for each event whose level is enabled. Make it after :func:`configure_logging`."""
+
+    def __init__(self) -> None:
+        self._logger = cast(FilteringBoundLogger, structlog.get_logger().bind())
+        self._threshold = self._logger.get_effective_level()
+        self._layouts: dict[type[Event], _Layout] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.level < self._threshold:
+            return
+        layout = self._layouts.get(type(event)) or self._learn(type(event))
+        name = event.log_event if isinstance(event, FallbackUsed) else event.event
+        self._logger.log(event.level, name, **dict(zip(layout.names, layout.values_of(event), strict=True)))
+
+    def _learn(self, kind: type[Event]) -> _Layout:
+        layout = self._layouts[kind] = _layout_of(kind)
+        return layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the fields of one kind of event are read and what they are called in the log."""
+
+    names: tuple[str, ...]
+    values_of: Callable[[Event], tuple[Any, ...]]
+
+
+# The name that log renderers know for a traceback.
+_RENAMED = {"traceback": "exception"}
+
+
+def _layout_of(kind: type[Event]) -> _Layout:
+    names = [field.name for field in fields(kind) if not (kind is FallbackUsed and field.name == "log_event")]
+    return _Layout(tuple(_RENAMED.get(name, name) for name in names), _reader(names))
+
+
+def _reader(names: list[str]) -> Callable[[Event], tuple[Any, ...]]:
+    """``attrgetter`` gives a bare value for a single name, and takes no empty list."""
+    if len(names) > 1:
+        return cast(Callable[[Event], tuple[Any, ...]], attrgetter(*names))
+    return lambda event: tuple(getattr(event, name) for name in names)
+
+
+def _worker_stamp(worker_id: str) -> Processor:
+    def stamp(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        line["worker_id"] = worker_id
+        return line
+
+    return stamp
+
+
+def _masking(secrets: Iterable[str]) -> list[Processor]:
+    known = list(secrets)
+    if not known:
+        return []
+    masker = SecretMasker(known)
+
+    def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        return {name: masker.value(value) for name, value in line.items()}
+
+    return [mask]
+
+
+def _rendering(log_format: str, *, colors: bool) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.JSONRenderer(serializer=_to_json)]
+    # The plain formatter: the pretty ones print local variables, and with them secrets.
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _to_json(line: EventDict, **_: object) -> str:
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # lone surrogates and very large integers, which orjson refuses
+        return json.dumps(line, default=str)
+
+
+class _LineLogger:
+    """Writes lines and survives a reader that went away: work goes on without its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # a closed pipe, a full disk, a closed stream
+            return
+
+    debug = info = warning = error = critical = _write
+
+
+class _LibraryHandler(logging.Handler):
+    """Hands the records of the standard library's ``logging`` to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit their format: a library's fault, not ours
+            message = str(record.msg)
+        logger = cast(FilteringBoundLogger, structlog.get_logger())
+        logger.log(_known_level(record.levelno), message, logger=record.name, exc_info=record.exc_info or None)
+
+
+def _known_level(level: int) -> int:
+    """The next lower of the five levels: libraries invent others."""
+    return min(max(level // 10 * 10, logging.DEBUG), logging.CRITICAL)
+
+
+def _route_libraries(threshold: int) -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(_LibraryHandler())
+    root.setLevel(threshold)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))

@@ -1,0 +1,92 @@
+"""W3C trace context: read from a ticket's headers, carried on to outgoing calls and results.
+
+Format: https://www.w3.org/TR/trace-context-2/. What cannot be read is ignored and a new trace begins, as the
+recommendation asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import getrandbits
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+_SAMPLED = 0x01
+# Sampled and random-trace-id: the flags that version 00 defines; others are not passed on.
+_KNOWN_FLAGS = 0x03
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """One span of a trace. ``trace_id`` and ``span_id`` are lower-case hex, ``tracestate`` is passed on as it came."""
+
+    trace_id: str
+    span_id: str
+    flags: int = _SAMPLED
+    tracestate: str = ""
+
+    @classmethod
+    def from_headers(cls, headers: Iterable[tuple[str, bytes | None]]) -> TraceContext:
+        """The span that sent these Kafka headers, or a new trace. The first header of a name counts."""
+        traceparent = tracestate = None
+        for name, value in headers:
+            match name.lower():
+                case "traceparent" if traceparent is None:
+                    traceparent = value
+                case "tracestate" if tracestate is None:
+                    tracestate = value
+        return cls.parse(_text(traceparent), _text(tracestate)) or cls.new()
+
+    @classmethod
+    def parse(cls, traceparent: str, tracestate: str = "") -> TraceContext | None:
+        """``None`` when ``traceparent`` is not valid; an invalid ``tracestate`` is dropped alone."""
+        match = _TRACEPARENT.fullmatch(traceparent)
+        if match is None:
+            return None
+        version, trace_id, span_id, flags, more = match.groups()
+        if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+            return None
+        kept = tracestate if _TRACESTATE.fullmatch(tracestate) else ""
+        return cls(trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS, kept)
+
+    @classmethod
+    def new(cls) -> TraceContext:
+        """The first span of a new trace, marked as sampled: whoever is called would have begun one of its own."""
+        return cls(_random_id(128), _random_id(64))
+
+    def child(self) -> TraceContext:
+        """A new span of the same trace."""
+        return TraceContext(self.trace_id, _random_id(64), self.flags, self.tracestate)
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+    def headers(self) -> dict[str, str]:
+        """For an outgoing HTTP call."""
+        headers = {TRACEPARENT: self.traceparent}
+        if self.tracestate:
+            headers[TRACESTATE] = self.tracestate
+        return headers
+
+    def kafka_headers(self) -> list[tuple[str, bytes]]:
+        """For an outgoing record."""
+        return [(name, value.encode()) for name, value in self.headers().items()]
+
+
+def _text(value: bytes | None) -> str:
+    try:
+        return value.decode("ascii").strip() if value else ""
+    except UnicodeDecodeError:
+        return ""
+
+
+def _random_id(bits: int) -> str:
+    return f"{getrandbits(bits) or 1:0{bits // 4}x}"

@@ -1,0 +1,49 @@
+"""The HTTP application: liveness, readiness, metrics."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker_agents.telemetry.metrics import CONTENT_TYPE
+from worker_agents.web.status import Liveness, MetricsSource, Readiness, ServiceStatus
+
+_NOT_CACHED = {"Cache-Control": "no-store"}
+
+
+def create_app(status: ServiceStatus, metrics: MetricsSource) -> Starlette:
+    """The application; :class:`HttpServer` serves it."""
+
+    async def health(_: Request) -> Response:
+        return _answer(status.liveness(), well="alive", ill="stuck")
+
+    async def ready(_: Request) -> Response:
+        return _answer(status.readiness(), well="ready", ill="not_ready")
+
+    async def metrics_text(_: Request) -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE, headers=_NOT_CACHED)
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/ready", ready),
+            Route("/metrics", metrics_text),
+        ]
+    )
+
+
+def _answer(finding: Liveness | Readiness, *, well: str, ill: str) -> Response:
+    body = {
+        "status": well if finding.ok else ill,
+        "reasons": finding.reasons,
+        "details": finding.details,
+    }
+    return Response(
+        orjson.dumps(body, default=str),
+        status_code=200 if finding.ok else 503,
+        media_type="application/json",
+        headers=_NOT_CACHED,
+    )

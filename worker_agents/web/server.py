@@ -1,0 +1,103 @@
+"""Uvicorn inside the worker's event loop, without its hold on signals."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from worker_agents.model.errors import StartupError
+
+# Scrapes and probes answer at once: what still runs after this is a client that does not read.
+_SHUTDOWN_SECONDS = 2
+_BACKLOG = 128
+
+
+class HttpServer:
+    """Serves ``app`` on ``host`` and ``port``; port 0 picks a free one."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self._requested_port = port
+        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, or asked for before :meth:`start`."""
+        if self._socket is None:
+            return self._requested_port
+        return int(self._socket.getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen. When this returns, requests are answered.
+
+        Raises :class:`StartupError` when the address or the port cannot be had.
+        """
+        self._socket = _listen(self._host, self._requested_port)
+        self._server = _Server(_config(self._app))
+        self._serving = asyncio.create_task(self._server.serve([self._socket]), name="http-server")
+        await self._server.listening.wait()
+
+    async def stop(self) -> None:
+        """Finish the requests that run, then close. Does nothing when it was never started."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.should_exit = True
+        await self._serving
+        self._server = self._serving = self._socket = None
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the application, and says when it listens instead of being asked again and again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        is_any = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=is_any)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that is none, such as "a..b"
+        raise StartupError(_explain(error, host, port)) from error
+
+
+def _explain(error: OSError | UnicodeError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+        return f"HTTP_HOST {host!r} is no address of this machine; 0.0.0.0 listens on all of them"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"HTTP_PORT {port} is already in use on {host}; set HTTP_PORT to a free port, or to 0 to have one picked"
+        case errno.EACCES:
+            return f"HTTP_PORT {port} may not be opened by this user; set HTTP_PORT to one above 1023"
+    return f"HTTP_PORT {port} cannot be opened on {host}: {error.strerror}"
