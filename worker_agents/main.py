@@ -94,8 +94,9 @@ class Integrations:
             )
 
     async def close(self) -> None:
-        if self.code_forge is not None:
-            await self.code_forge.aclose()
+        for client in (self.code_forge, self.vault):
+            if client is not None:
+                await client.aclose()
 
 
 def kafka_connection(settings: Settings) -> KafkaConnection:

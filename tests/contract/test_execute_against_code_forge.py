@@ -16,7 +16,6 @@ from worker_agents.clients.http import HttpClient, HttpLimits
 from worker_agents.devkit.code_forge import (
     POLLS,
     STARTS,
-    Behaviour,
     CodeForgeServer,
     Fault,
     ManualClock,
@@ -30,7 +29,7 @@ from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailab
 from worker_agents.model.result import TaskResult
 from worker_agents.telemetry.events import Event, ExternalCall, FallbackUsed
 
-IN_NO_TIME = HttpLimits(read=0.05)
+SOON = HttpLimits(read=1.0)
 
 
 class Worker:
@@ -149,7 +148,7 @@ async def test_a_failed_generation_that_the_peer_hides_is_an_outage_at_the_limit
 async def test_an_answer_that_is_lost_starts_nothing_twice(forge: CodeForgeServer, hire: Hire, fault: Fault) -> None:
     forge.change(faults=(fault,))
 
-    result = await hire(limits=IN_NO_TIME).run()
+    result = await hire(limits=SOON).run()
 
     assert result.success
     assert not result.simulated

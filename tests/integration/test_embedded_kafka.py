@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from worker_agents.devkit.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError
+from worker_agents.devkit.embedded_kafka import QUICK_RETURN, EmbeddedKafka, EmbeddedKafkaError
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ def is_running(pid: int) -> bool:
 
 
 async def test_a_record_survives_restart_and_crash_and_nothing_survives_the_stop() -> None:
-    async with EmbeddedKafka() as kafka:
+    async with EmbeddedKafka(properties=QUICK_RETURN) as kafka:
         servers, folder = kafka.bootstrap_servers, kafka.data_dir
         await create_topic(servers)
         await produce(servers, b"hello")

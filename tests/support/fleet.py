@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -26,12 +28,27 @@ ROOT = Path(__file__).parents[2]
 FINAL = {"COMPLETED", "FAILED"}
 
 
-@dataclass
 class WorkerProcess:
-    """One worker. Its log is kept for the message of a failing test."""
+    """One worker, whose log lines can be waited for. The log is kept for the message of a failing test."""
 
-    process: subprocess.Popen[bytes]
-    log: Path
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.lines: list[dict[str, Any]] = []
+        self.text: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.worker_process"],
+            cwd=ROOT,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._heard = asyncio.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def kill(self) -> None:
         self.process.kill()
@@ -50,16 +67,29 @@ class WorkerProcess:
             self.send(signal.SIGTERM)
         return await self.ended(timeout)
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Log lines of one event."""
-        return [line for line in self.lines() if line.get("event") == name]
+    def events(self, name: str, **fields: object) -> list[dict[str, Any]]:
+        """Log lines of one event, with these values in its fields."""
+        wanted = {"event": name, **fields}
+        return [line for line in list(self.lines) if all(line.get(key) == value for key, value in wanted.items())]
 
-    def lines(self) -> list[dict[str, Any]]:
-        found = []
-        for line in self.log.read_text().splitlines():
-            if line.startswith("{"):
-                found.append(json.loads(line))
+    async def says(self, name: str, count: int = 1, timeout: float = 30.0, **fields: object) -> list[dict[str, Any]]:
+        """Wait until the worker has logged ``count`` such events."""
+        async with asyncio.timeout(timeout):
+            while len(found := self.events(name, **fields)) < count:
+                self._heard.clear()
+                await self._heard.wait()
         return found
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for raw in self.process.stdout:
+            line = raw.decode(errors="replace").rstrip()
+            self.text.append(line)
+            if line.startswith("{"):
+                self.lines.append(json.loads(line))
+            with contextlib.suppress(RuntimeError):  # the test may be over
+                self._loop.call_soon_threadsafe(self._heard.set)
+        self.process.stdout.close()
 
 
 @dataclass
@@ -103,32 +133,26 @@ class Fleet:
 
     def worker(self, **env: str) -> WorkerProcess:
         """Start a worker process; keyword arguments are environment variables."""
-        number = len(self.workers) + 1
-        log = self.folder / f"worker-{number}.log"
-        environment = {
-            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "PYTHONPATH")},
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-            "KAFKA_CONSUMER_GROUP_ID": self.group,
-            **{f"KAFKA_{kind.upper()}_TOPIC": name for kind, name in self.topics.items()},
-            "WORKER_ID": f"worker-{number}",
-            "HTTP_PORT": "0",
-            "HTTP_HOST": "127.0.0.1",
-            "LOG_FORMAT": "json",
-            "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "PROBE_LOG": str(self.folder / "probe.log"),
-            "RETRY_BACKOFF_BASE_SECONDS": "0.2",
-            **self.env,
-            **env,
-        }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.worker_process"],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        worker = WorkerProcess(process, log)
+        name = f"worker-{len(self.workers) + 1}"
+        inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+        worker = WorkerProcess(
+            name,
+            {
+                **inherited,
+                "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+                "KAFKA_CONSUMER_GROUP_ID": self.group,
+                **{f"KAFKA_{kind.upper()}_TOPIC": topic for kind, topic in self.topics.items()},
+                "WORKER_ID": name,
+                "HTTP_PORT": "0",
+                "HTTP_HOST": "127.0.0.1",
+                "LOG_FORMAT": "json",
+                "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+                "PROBE_LOG": str(self.folder / "probe.log"),
+                "RETRY_BACKOFF_BASE_SECONDS": "0.2",
+                **self.env,
+                **env,
+            },
+        )
         self.workers.append(worker)
         return worker
 
@@ -186,11 +210,15 @@ class Fleet:
         path = self.folder / "probe.log"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
+    async def probe_says(self, what: str, count: int, timeout: float = 30.0) -> None:
+        """Wait until that many ``start`` or ``end`` lines were written by PROBE tickets."""
+        async with asyncio.timeout(timeout):
+            while sum(line[0] == what for line in self.probe_log()) < count:
+                await asyncio.to_thread(time.sleep, 0.02)
+
     def tails(self, lines: int = 30) -> str:
         """The ends of all workers' logs."""
-        return "\n".join(
-            f"--- {worker.log.name}\n" + "\n".join(worker.log.read_text().splitlines()[-lines:]) for worker in self.workers
-        )
+        return "\n".join(f"--- {worker.name}\n" + "\n".join(worker.text[-lines:]) for worker in self.workers)
 
     async def close(self) -> None:
         for worker in self.workers:

@@ -45,10 +45,15 @@ _SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
     # Lets a test use a session time-out of a second or two; clients that ask for more are not affected.
     "group.min.session.timeout.ms": "1000",
+}
+
+QUICK_RETURN: Mapping[str, str] = {
     # After a crash the controller takes the broker back only when its old registration has expired (default 9 s).
+    # Not for a broker on a busy machine: it would lose its registration while it works.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
+"""Properties for a test that kills its broker and wants it back soon."""
 
 # For a short start and little memory on small machines rather than for peak throughput.
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-Djava.awt.headless=true", "-Dlog4j2.level=INFO")

@@ -76,7 +76,10 @@ class RetryScheduled(TicketEvent):
 
 @dataclass(frozen=True, slots=True)
 class TicketSettled(TicketEvent):
-    """The final result of a ticket is durable. ``duration`` runs from its first attempt."""
+    """The final result of a ticket is durable. ``duration`` runs from its first attempt.
+
+    Logged as INFO unless it is an ordinary success: those are what metrics count, and would bury everything else.
+    """
 
     event: ClassVar[str] = "ticket_settled"
     status: str
@@ -84,6 +87,10 @@ class TicketSettled(TicketEvent):
     simulated: bool
     attempts: int
     duration: float
+
+    @property
+    def level(self) -> int:  # type: ignore[override] # of each event, where others have one of their class
+        return logging.INFO if self.reason or self.simulated else logging.DEBUG
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -162,17 +163,14 @@ async def test_a_post_that_starts_nothing_is_repeated(service: Service) -> None:
 
 
 async def test_tls_failures_are_not_repeated() -> None:
-    server = await asyncio.start_server(_talks_no_tls, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    service = Service(url=f"https://127.0.0.1:{port}")
+    async with listener() as port:
+        service = Service(url=f"https://127.0.0.1:{port}")
 
-    with pytest.raises(IntegrationUnavailable, match="TLS failure"):
-        await service.send(READ)
+        with pytest.raises(IntegrationUnavailable, match="TLS failure"):
+            await service.send(READ)
 
-    assert service.outcomes == ["unavailable"]
-    await service.client.aclose()
-    server.close()
-    await server.wait_closed()
+        assert service.outcomes == ["unavailable"]
+        await service.client.aclose()
 
 
 async def test_a_server_that_is_not_there_is_tried_a_few_times() -> None:
@@ -267,6 +265,26 @@ async def test_keys_need_not_be_ascii(service: Service) -> None:
     assert raw[IDEMPOTENCY_KEY.encode()] == "tíquete-ß:start".encode()
 
 
+async def test_a_request_that_cannot_be_written_is_refused_not_repeated() -> None:
+    async with listener() as port:
+        service = Service(url=f"http://127.0.0.1:{port}")
+
+        with pytest.raises(IntegrationRejected, match="the request cannot be sent"):
+            await service.send(Call("look", "GET", "/thing", headers={IDEMPOTENCY_KEY: " blank:start"}))
+
+        assert service.outcomes == ["rejected"]
+        await service.client.aclose()
+
+
+@respx.mock
+@pytest.mark.parametrize("detail", [None, 5, {"why": "secret"}, ""])
+async def test_details_that_are_no_text_are_left_out(service: Service, detail: object) -> None:
+    respx.get(f"{URL}/thing").mock(return_value=httpx.Response(400, json={"detail": detail}))
+
+    with pytest.raises(IntegrationRejected, match=r"HTTP 400$"):
+        await service.send(READ)
+
+
 @respx.mock
 async def test_the_token_is_sent_and_never_told() -> None:
     service = Service(token="t0ken")
@@ -352,11 +370,29 @@ async def test_calls_queue_for_a_place_and_give_up_in_time() -> None:
     await service.client.aclose()
 
 
-async def _talks_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(1)
-    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
+@asynccontextmanager
+async def listener() -> AsyncIterator[int]:
+    """The port of a server that answers every connection with plain text; all of them are over when it is left."""
+    conversations: list[asyncio.Task[None]] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.append(asyncio.create_task(converse(reader, writer)))
+        accepted.set()
+
+    accepted = asyncio.Event()
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    await accepted.wait()
+    await asyncio.gather(*conversations)
+    server.close()
+    await server.wait_closed()
 
 
 async def _never(_: httpx.Request) -> httpx.Response:

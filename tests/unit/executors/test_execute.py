@@ -353,3 +353,12 @@ async def test_a_cancelled_attempt_leaves_its_checkpoint_for_the_next() -> None:
     result = await setup.run(context=context.next_attempt())
     assert result.success
     assert len(forge.submissions) == 1
+
+
+async def test_code_forge_disabled_between_two_attempts() -> None:
+    context = FakeContext(resumed_from={"request_id": "r-1"})
+
+    result = await Setup(None).run(context=context)
+
+    assert result.metadata["fallback_reason"] == "integration_disabled"
+    assert result.metadata["abandoned_request_id"] == "r-1"

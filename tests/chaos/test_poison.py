@@ -1,0 +1,30 @@
+"""A ticket that kills its worker every time is found out; its neighbours are not made to pay for it."""
+
+from __future__ import annotations
+
+from tests.support.fleet import Fleet, probe
+from tests.support.scenario import Scenario
+
+NEIGHBOURS = 50
+
+
+async def test_poison_pill_ends_as_worker_lost(ships: Fleet, scenario: Scenario) -> None:
+    neighbours = [f"innocent-{number}" for number in range(NEIGHBOURS)]
+    poison = probe("poison", die=True)
+    await ships.submit([poison, *(probe(ticket_id, sleep_ms=200) for ticket_id in neighbours)])
+    while True:
+        worker = ships.worker(MAX_DELIVERIES="4")
+        found = await ships.results(NEIGHBOURS + 1, timeout=25)
+        if len(found) > NEIGHBOURS or worker.process.poll() is None:
+            break
+        scenario.faults += 1
+
+    scenario.take(["poison", *neighbours], found)
+    by_id = {result["ticket_id"]: result for result in found}
+    assert by_id["poison"]["error_reason"] == "worker_lost"
+    assert {by_id[ticket_id]["status"] for ticket_id in neighbours} == {"COMPLETED"}
+    letters = await ships.read("dlq", lambda records: len(records) >= 1, timeout=10)
+    headers = [dict(letter.headers) for letter in letters]
+    assert [header["worker-agents.reason"] for header in headers] == [b"worker_lost"]
+    assert int(headers[0]["__dlq.errors.delivery.count"]) == 4
+    assert scenario.faults == 3, "it takes as many deaths as MAX_DELIVERIES allows, less one"
