@@ -32,9 +32,13 @@ from worker_agents.web.server import HttpServer
 
 
 def build(
-    settings: Settings, *, executors: Iterable[BaseTaskExecutor[Any]] = (), clock: Clock | None = None
+    settings: Settings,
+    *,
+    executors: Iterable[BaseTaskExecutor[Any]] = (),
+    subscribers: Iterable[Emit] = (),
+    clock: Clock | None = None,
 ) -> Application:
-    """The whole service, unstarted. ``executors`` are served besides the built-in ones.
+    """The whole service, unstarted. ``executors`` are served besides the built-in ones, ``subscribers`` told of events.
 
     Raises :class:`StartupError` and :class:`RegistryError` for what cannot work.
     """
@@ -42,8 +46,8 @@ def build(
     bus, metrics = EventBus(), Metrics()
     integrations = Integrations(settings, bus.emit)
     registry = integrations.registry(executors)
-    bus.subscribe(LogSubscriber())
-    bus.subscribe(MetricsSubscriber(metrics, registry.types()))
+    for subscriber in (LogSubscriber(), MetricsSubscriber(metrics, registry.types()), *subscribers):
+        bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)
     parts = Parts(
@@ -90,7 +94,9 @@ class Integrations:
         unserved = [name for name in self._settings.supported_task_types or () if name not in registry]
         if unserved:
             raise SettingsInvalid(
-                [f"SUPPORTED_TASK_TYPES: no executor for {', '.join(unserved)} (there are: {', '.join(registry.types())})"]
+                [
+                    f"SUPPORTED_TASK_TYPES: no executor for {', '.join(unserved)} (there are: {', '.join(registry.types())})"
+                ]
             )
 
     async def close(self) -> None:
@@ -167,9 +173,7 @@ def _dispatcher(settings: Settings, registry: TaskExecutorRegistry, clock: Clock
 
 def _code_forge(settings: Settings, emit: Emit) -> CodeForgeClient:
     token = settings.code_forge_token if settings.code_forge_token.get_secret_value() else None
-    return CodeForgeClient(
-        HttpClient(settings.code_forge_url, integration="code_forge", emit=emit, token=token)
-    )
+    return CodeForgeClient(HttpClient(settings.code_forge_url, integration="code_forge", emit=emit, token=token))
 
 
 def _vault(settings: Settings, emit: Emit) -> VaultClient:

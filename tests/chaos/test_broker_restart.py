@@ -25,7 +25,7 @@ async def test_broker_restarted_under_load(tmp_path: Path, scenario: Scenario) -
             tickets = [execute_ticket(number) for number in range(TICKETS)]
             await ships.submit(tickets)
             await forge.log.wait_until(lambda log: log.works_created >= TICKETS // 3)
-            broker.kill()
+            await broker.kill()
             scenario.faults += 1
             await broker.start_again()
 

@@ -58,4 +58,6 @@ async def test_sigkill_with_200_tickets_in_flight(ships: Fleet, scenario: Scenar
         scenario.take([ticket["ticket_id"] for ticket in tickets], results, forge.log)
         assert len(checkpointed) >= IN_FLIGHT, ships.tails()
         assert checkpointed & started_later == set()
-        assert all(result["status"] == "COMPLETED" and not result["result"]["metadata"]["simulated"] for result in results)
+        assert all(
+            result["status"] == "COMPLETED" and not result["result"]["metadata"]["simulated"] for result in results
+        )

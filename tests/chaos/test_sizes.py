@@ -34,7 +34,10 @@ async def test_oversized_records_do_not_stop_the_line(ships: Fleet, scenario: Sc
     letters = await ships.read("dlq", lambda records: len(records) >= 1, timeout=10)
     headers = dict(letters[0].headers)
     assert headers["worker-agents.truncated"] == str(NEARLY_1_MIB).encode()
-    assert (headers["__dlq.errors.topic"], headers["__dlq.errors.partition"]) == (ships.topics["tickets"].encode(), b"0")
+    assert (headers["__dlq.errors.topic"], headers["__dlq.errors.partition"]) == (
+        ships.topics["tickets"].encode(),
+        b"0",
+    )
     assert big.startswith(letters[0].value)
     assert await worker.stop() == 0
 

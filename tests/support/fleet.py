@@ -156,7 +156,9 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
-    async def submit(self, tickets: Iterable[Mapping[str, Any] | bytes], *, key: Callable[[int], bytes] | None = None) -> None:
+    async def submit(
+        self, tickets: Iterable[Mapping[str, Any] | bytes], *, key: Callable[[int], bytes] | None = None
+    ) -> None:
         """Produce tickets; by default each to the partition of its number."""
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, max_request_size=4_000_000)
         await producer.start()
@@ -171,7 +173,9 @@ class Fleet:
         finally:
             await producer.stop()
 
-    async def read(self, kind: str, until: Callable[[list[ConsumerRecord]], bool], timeout: float) -> list[ConsumerRecord]:
+    async def read(
+        self, kind: str, until: Callable[[list[ConsumerRecord]], bool], timeout: float
+    ) -> list[ConsumerRecord]:
         """Committed records of a topic, until there are enough or the time is over; then whatever there is."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers,

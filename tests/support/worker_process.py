@@ -57,11 +57,19 @@ def note(line: str) -> None:
             log.write(line + "\n")
 
 
+def show_tasks() -> None:
+    """What every task waits for, in the worker's log: for whoever looks into a test that hangs (SIGUSR1)."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stdout)
+    sys.stdout.flush()
+
+
 async def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, settings.worker_id)
     application = build(settings, executors=[ProbeExecutor()])
     stop = StopRequest()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
     with stop.on_signals():
         await application.run(stop)
 

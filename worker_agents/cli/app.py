@@ -69,6 +69,7 @@ def submit(
         Path | None,
         typer.Argument(metavar="[FILE]", help="Tickets as JSON (one or a list) or JSON lines; - reads standard input."),
     ] = None,
+    *,
     task_type: Annotated[str | None, typer.Option("--type", help="Task type of one ticket made of options.")] = None,
     ticket_id: Annotated[str | None, typer.Option("--id", help="Its id; by default a new one.")] = None,
     param: Annotated[
@@ -115,6 +116,7 @@ def submit(
 
 @app.command(rich_help_panel="Tickets")
 def results(
+    *,
     ticket: TicketId = None,
     status: Annotated[str | None, typer.Option("--status", help="COMPLETED, FAILED or RUNNING.")] = None,
     task_type: TaskType = None,
@@ -131,6 +133,7 @@ def results(
 
 @app.command(rich_help_panel="Tickets")
 def tickets(
+    *,
     ticket: TicketId = None,
     status: Annotated[
         str | None,
@@ -153,6 +156,7 @@ def tickets(
 
 @dlq.command("list")
 def dlq_list(
+    *,
     ticket: TicketId = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
     limit: Limit = 20,

@@ -11,9 +11,7 @@ from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, TicketState
 from worker_agents.model.ticket import Envelope, Ticket, read_ticket
 
-PLATFORM_TASK_TYPES = frozenset(
-    {"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY", "COMPENSATE", "QUERY", "TRANSFORM"}
-)
+PLATFORM_TASK_TYPES = frozenset({"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY", "COMPENSATE", "QUERY", "TRANSFORM"})
 """Every type of the wider platform's schema (``contracts.md`` 1.5); which of them run here is the registry's say."""
 
 _RETENTION_MARGIN_MS = 3_600_000
@@ -106,8 +104,12 @@ def admit(
         return AlreadyDone(ticket.ticket_id)
     if ticket.ticket_id in in_flight:
         return InFlight(ticket.ticket_id)
-    return _wrong_type(ticket, policy) or _too_late(ticket, envelope, state, policy, now_ms) or Admit(
-        ticket, state, isolate=state is not None and state.has_begun and state.delivery >= policy.max_deliveries - 1
+    return (
+        _wrong_type(ticket, policy)
+        or _too_late(ticket, envelope, state, policy, now_ms)
+        or Admit(
+            ticket, state, isolate=state is not None and state.has_begun and state.delivery >= policy.max_deliveries - 1
+        )
     )
 
 
@@ -133,13 +135,10 @@ def _wrong_type(ticket: Ticket, policy: AdmissionPolicy) -> Decision | None:
 def _too_late(
     ticket: Ticket, envelope: Envelope, state: TicketState | None, policy: AdmissionPolicy, now_ms: int
 ) -> Refuse | None:
-    """What its history or the clock rules out. A ticket whose remote work runs is still resumed past its deadline's
-    check by the engine, so only one that never began is refused for it here."""
+    """What its history or the clock rules out."""
     if state is not None and state.has_begun:
         if ticket.is_at_most_once:
-            return _refused(
-                ticket, Reason.WORKER_LOST, "started once before and delivery_mode is AT_MOST_ONCE", False
-            )
+            return _refused(ticket, Reason.WORKER_LOST, "started once before and delivery_mode is AT_MOST_ONCE", False)
         if state.isolated and state.delivery >= policy.max_deliveries:
             message = f"its worker died {state.delivery - 1} times, the last time while it ran in isolation"
             return _refused(ticket, Reason.WORKER_LOST, message, True)

@@ -417,9 +417,7 @@ class Lane:
             letter = DeadLetter(job.envelope, reason, message, job.attempt, job.state.delivery if job.state else 1)
         return Settlement(receipts, answer, letter)
 
-    def _finished(
-        self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]
-    ) -> None:
+    def _finished(self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]) -> None:
         if durable.cancelled() or self.jobs.get(job.ticket_id) is not job:
             return
         error = durable.exception()

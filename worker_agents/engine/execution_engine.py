@@ -139,9 +139,7 @@ class ExecutionEngine:
         left = (ticket.sla.deadline - now_ms) / 1000
         return TimeLimit(min(seconds, left), by_deadline=left < seconds)
 
-    def _decide(
-        self, ticket: Ticket, context: AttemptContext, error: TaskError, last_moment_ms: int | None
-    ) -> Outcome:
+    def _decide(self, ticket: Ticket, context: AttemptContext, error: TaskError, last_moment_ms: int | None) -> Outcome:
         left = None if last_moment_ms is None else (last_moment_ms - self._clock.now_ms()) / 1000
         outcome = self._retry.decide(ticket, context.attempt, error, left)
         if isinstance(outcome, Finished):

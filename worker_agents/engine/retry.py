@@ -29,7 +29,9 @@ class RetryPolicy:
         retries = self.default_retries if ticket.sla.max_retries is None else ticket.sla.max_retries
         return 1 + min(retries, MAX_RETRIES_CAP)
 
-    def decide(self, ticket: Ticket, attempt: int, error: TaskError, seconds_left: float | None) -> RetryLater | Finished:
+    def decide(
+        self, ticket: Ticket, attempt: int, error: TaskError, seconds_left: float | None
+    ) -> RetryLater | Finished:
         """What becomes of a ticket whose attempt number ``attempt`` (from 1) failed with ``error``.
 
         ``seconds_left`` is the time to the ticket's last moment, ``None`` without one: a delay that would pass it is

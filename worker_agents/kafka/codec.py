@@ -89,9 +89,7 @@ def encode_fact(fact: LedgerFact) -> tuple[str, bytes]:
     """Key and value of one of the ledger's own records."""
     match fact:
         case Owner():
-            return OWNER_KEY, orjson.dumps(
-                {"worker": fact.worker, "url": fact.url, "handed_over": fact.handed_over}
-            )
+            return OWNER_KEY, orjson.dumps({"worker": fact.worker, "url": fact.url, "handed_over": fact.handed_over})
         case Meta():
             return META_KEY, orjson.dumps(
                 {"group": fact.group, "tickets_topic": fact.tickets_topic, "schema": fact.schema}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.partition import Partition, PartitionPhase
+from worker_agents.kafka.tasks import give_up_after
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit, KafkaTrouble
 
@@ -113,9 +113,7 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
     async def stop(self) -> None:
         """Leave the group and end :meth:`run`."""
         self._stopping = True
-        with contextlib.suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(_LEAVE_LIMIT):
-                await self._consumer.stop()
+        await give_up_after(_LEAVE_LIMIT, self._consumer.stop())
 
     def lag(self, partition: Partition) -> int | None:
         """Records between the floor and the last known end of a partition."""

@@ -30,7 +30,9 @@ class RecordFormat:
             Reason.EXPIRED,
             "its record is gone: the topic's retention removed it, or the group's offset was reset past it",
         )
-        answer = Answer(ticket_id, "", finished, state.attempt, max(now_ms - state.began_at, 0) if state.began_at else 0)
+        answer = Answer(
+            ticket_id, "", finished, state.attempt, max(now_ms - state.began_at, 0) if state.began_at else 0
+        )
         return Entry(
             key=ticket_id,
             state=Done(Status.FAILED, state.offset, now_ms),

@@ -87,7 +87,8 @@ class PartitionLedger:
     """Gathers changes and writes whatever is pending as one transaction, while the next batch gathers.
 
     It is *running* between :meth:`run` and its failure; before and after that, changes queue up. The map in
-    ``states`` and the offsets in ``tracker`` change only with what was committed.
+    ``states`` changes only with what was committed. ``committed_offset`` is the group's, which follows the floor: it
+    exists for lag tools, and may have been set back by an operator.
     """
 
     def __init__(self, place: LedgerPlace, lease: Lease, clock: Clock, emit: Emit, *, dedup_retention: float) -> None:
@@ -95,6 +96,7 @@ class PartitionLedger:
         self.lease = lease
         self.states = TicketStates()
         self.tracker = OffsetTracker()
+        self.committed_offset: int | None = None
         self._clock = clock
         self._emit = emit
         self._retention_ms = int(dedup_retention * 1000)
@@ -178,9 +180,9 @@ class PartitionLedger:
         floor = self.tracker.watermark()
         moved = floor != self.states.floor
         tombstones = self._due_tombstones()
-        if not batch and not moved and not tombstones:
+        offsets = {self.place.tickets: floor} if floor != self.committed_offset else {}
+        if not batch and not moved and not offsets and not tombstones:
             return
-        offsets = {self.place.tickets: floor} if moved else {}
         issued_at = self._clock.monotonic()
         try:
             ends = await producer.commit(self._records(batch, floor if moved else None, tombstones), offsets)
@@ -189,9 +191,7 @@ class PartitionLedger:
             raise
         self._committed(batch, floor, tombstones, ends)
         self.lease.renew(issued_at)
-        self._emit(
-            LedgerCommitted(self.place.tickets.partition, len(batch), self._clock.monotonic() - issued_at)
-        )
+        self._emit(LedgerCommitted(self.place.tickets.partition, len(batch), self._clock.monotonic() - issued_at))
 
     def _gather(self) -> list[Entry]:
         """The next batch: bounded in number and bytes; a suspect entry goes alone."""
@@ -229,7 +229,7 @@ class PartitionLedger:
     ) -> None:
         states = self.states
         self._in_flight = []
-        states.floor = floor
+        states.floor = self.committed_offset = floor
         states.position = ends.get(self.place.state, states.position)
         for key in tombstones:
             states.forget(key)

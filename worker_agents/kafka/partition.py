@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -17,8 +17,9 @@ from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.journal import LedgerJournal, RecordFormat
 from worker_agents.kafka.ledger import Lease, LedgerPlace, PartitionLedger
 from worker_agents.kafka.offsets import OffsetTracker
-from worker_agents.kafka.producer import COMMIT_LIMIT, PRODUCER_ERRORS, CommitFailed, TransactionalProducer
-from worker_agents.kafka.restore import RestoreStuck, StateReader
+from worker_agents.kafka.producer import COMMIT_LIMIT, CommitFailed, TransactionalProducer
+from worker_agents.kafka.restore import StateReader
+from worker_agents.kafka.tasks import cancelled, until_first_ends
 from worker_agents.model.clock import Clock
 from worker_agents.model.state import TicketState
 from worker_agents.model.ticket import Envelope
@@ -176,11 +177,11 @@ class Partition:
         self._revoked = True
         self.epoch += 1
         self.lane.quiet()
-        await _cancelled(self._retaining)
+        await cancelled(self._retaining)
         if self.phase is PartitionPhase.OPEN:
             await self._hand_over(limit)
         else:
-            await _cancelled(self._driver)
+            await cancelled(self._driver)
 
     def deliver(self, records: Sequence[ConsumerRecord], epoch: int) -> None:
         """Pass polled records on, unless reading has started over since they were polled."""
@@ -198,11 +199,11 @@ class Partition:
         """
         self._revoked = True
         self.epoch += 1
-        cancelled = await self.lane.stop(why)
+        given_up = await self.lane.stop(why)
         if hand_over_limit is not None and self.phase is PartitionPhase.OPEN:
             await self._write_the_rest(hand_over_limit)
         for task in (self._retaining, self._driver, self._lease_watch):
-            await _cancelled(task)
+            await cancelled(task)
         was_open, self.phase = self.phase is PartitionPhase.OPEN, PartitionPhase.CLOSED
         finished = was_open and not self.ledger.backlog
         self.ledger.abandon()
@@ -210,7 +211,7 @@ class Partition:
         if self._producer is not None:
             await (self._producer.stop() if finished else self._producer.discard())
             self._producer = None
-        self._emit(PartitionClosed(self.number, why, cancelled))
+        self._emit(PartitionClosed(self.number, why, given_up))
 
     async def _write_the_rest(self, limit: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -235,7 +236,7 @@ class Partition:
                 await self._open()
                 failures = 0
                 await self._serve()
-            except (NotOpenable, RestoreStuck, CommitFailed, *PRODUCER_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 # a partition's outermost frame: told, and opened again
                 await self._suspend(error)
             await self._clock.sleep(_REOPEN_DELAYS[min(failures, len(_REOPEN_DELAYS) - 1)])
             failures += 1
@@ -245,7 +246,7 @@ class Partition:
         """Commit what comes and renew the lease, until either fails."""
         assert self._producer is not None
         self._lease_lost.clear()
-        await _until_first_ends(self.ledger.run(self._producer), self._renew_lease(), self._fail_without_lease())
+        await until_first_ends(self.ledger.run(self._producer), self._renew_lease(), self._fail_without_lease())
 
     async def _renew_lease(self) -> None:
         while True:
@@ -280,9 +281,7 @@ class Partition:
         self.epoch += 1
         self.lane.quiet()
         self.why_not_open = str(error)
-        self._emit(
-            LedgerFailed(self.number, str(error)) if opened else PartitionNotOpened(self.number, str(error))
-        )
+        self._emit(LedgerFailed(self.number, str(error)) if opened else PartitionNotOpened(self.number, str(error)))
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.discard()
@@ -320,9 +319,7 @@ class Partition:
         self.phase, self.why_not_open, self._revoked = PartitionPhase.OPEN, "", False
         self._read_from(floor)
         self._emit(
-            PartitionOpened(
-                self.number, floor, len(states.active), len(kept), unclean, self._clock.monotonic() - began
-            )
+            PartitionOpened(self.number, floor, len(states.active), len(kept), unclean, self._clock.monotonic() - began)
         )
 
     def _read_from(self, offset: int) -> None:
@@ -342,6 +339,7 @@ class Partition:
     async def _floor(self) -> int:
         """Where to read from: the floor, or the group's committed offset where that is later."""
         beginning, end, committed = await self._group.bounds(self.tickets)
+        self.ledger.committed_offset = committed
         floor = self.ledger.states.floor
         if floor is None:
             floor = committed if committed is not None else beginning
@@ -376,25 +374,3 @@ class Partition:
 
     def _unreadable(self, key: str, problem: str) -> None:
         self._emit(StateUnreadable(self.number, key, problem))
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait until it is over."""
-    if task is None or task is asyncio.current_task():
-        return
-    task.cancel()
-    await asyncio.wait([task])
-
-
-async def _until_first_ends(*steps: Coroutine[None, None, None]) -> None:
-    """Run ``steps`` until one ends, then cancel the others; raises what that one raised."""
-    tasks = [asyncio.create_task(step) for step in steps]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()

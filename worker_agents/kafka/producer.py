@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -19,6 +18,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker_agents.kafka.codec import OutRecord
 from worker_agents.kafka.connection import KafkaConnection
+from worker_agents.kafka.tasks import give_up_after
 
 TRANSACTION_TIMEOUT = 10.0
 """Seconds after which the broker aborts a transaction whose owner went silent."""
@@ -128,13 +128,13 @@ class TransactionalProducer:
             producer._message_accumulator.fail_all(ProducerFenced())
             sender.sender_task.cancel()
         # Closing the connections first lets the sender's requests in flight fail at once.
-        await _give_up_after(_DISCARD_LIMIT, producer.client.close())
-        await _give_up_after(_DISCARD_LIMIT, producer.stop())
+        await give_up_after(_DISCARD_LIMIT, producer.client.close())
+        await give_up_after(_DISCARD_LIMIT, producer.stop())
         producer._closed = True
 
     async def stop(self) -> None:
         """End an idle producer in good order."""
-        await _give_up_after(_DISCARD_LIMIT, self._producer.stop())
+        await give_up_after(_DISCARD_LIMIT, self._producer.stop())
 
 
 def partition_of(key: bytes, count: int) -> int:
@@ -143,9 +143,7 @@ def partition_of(key: bytes, count: int) -> int:
 
 
 def _append(batch: BatchBuilder, record: OutRecord) -> object:
-    return batch.append(
-        key=record.key, value=record.value, timestamp=record.timestamp, headers=list(record.headers)
-    )
+    return batch.append(key=record.key, value=record.value, timestamp=record.timestamp, headers=list(record.headers))
 
 
 def _note_end(
@@ -157,8 +155,3 @@ def _note_end(
             ends[tp] = max(ends.get(tp, 0), base + count)
 
     return note
-
-
-async def _give_up_after(seconds: float, step: object) -> None:
-    with contextlib.suppress(*PRODUCER_ERRORS):
-        await asyncio.wait_for(step, seconds)  # type: ignore[arg-type] # aiokafka has no types

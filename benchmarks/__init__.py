@@ -1,0 +1,1 @@
+"""Speed, as a ratio against something measured in the same run: ``python -m benchmarks``."""

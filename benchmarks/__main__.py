@@ -1,0 +1,93 @@
+"""Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.topics import filled_topics
+from worker_agents.devkit.embedded_kafka import EmbeddedKafka
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 3
+NO_OP_TICKETS = 60_000
+WAITING_TICKETS = 20_000
+WAIT_SECONDS = 0.2
+SLOTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one process measured."""
+
+    tickets: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.tickets / self.seconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        return self.cpu_seconds / self.tickets * 1e6
+
+    def __str__(self) -> str:
+        return f"{self.rate:>9,.0f} tickets/s   {self.cpu_microseconds:>6.1f} us of CPU a ticket"
+
+
+async def measure(broker: EmbeddedKafka, tickets: int, module: str, *arguments: str, **env: str) -> Figures:
+    """Run ``module`` on topics of its own, filled beforehand."""
+    topics = await filled_topics(broker.bootstrap_servers, tickets)
+    environment = {**os.environ, **topics.environment(), "HTTP_PORT": "0", "LOG_FORMAT": "json", **env}
+    command = [sys.executable, "-m", module, str(tickets), *arguments]
+    finished = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=300
+    )
+    return Figures(**json.loads(finished.stdout.splitlines()[-1]))
+
+
+async def no_op(broker: EmbeddedKafka) -> None:
+    """Tickets that do nothing: what the service itself costs."""
+    bare, service = [], []
+    for number in range(1, ROUNDS + 1):
+        bare.append(await measure(broker, NO_OP_TICKETS, "benchmarks.bare"))
+        service.append(await measure(broker, NO_OP_TICKETS, "benchmarks.service", "0", LOG_LEVEL="WARNING"))
+        print(f"round {number}: bare loop {bare[-1]}\n         service   {service[-1]}", flush=True)
+    ratios = [ours.rate / theirs.rate for ours, theirs in zip(service, bare, strict=True)]
+    print(f"no-op: {median(ratios):.2f} of the bare loop (median of {ROUNDS}; aim: at least 0.30)")
+
+
+async def waiting(broker: EmbeddedKafka) -> None:
+    """Tickets that wait: whether every slot is always busy."""
+    ideal = WAITING_TICKETS / SLOTS * WAIT_SECONDS
+    shares = []
+    for _ in range(ROUNDS):
+        figures = await measure(
+            broker,
+            WAITING_TICKETS,
+            "benchmarks.service",
+            str(WAIT_SECONDS),
+            LOG_LEVEL="WARNING",
+            MAX_CONCURRENT_TASKS=str(SLOTS),
+        )
+        shares.append(ideal / figures.seconds)
+        print(f"{WAIT_SECONDS * 1000:.0f} ms x {SLOTS} slots: {figures}   {shares[-1]:.3f} of the ideal", flush=True)
+    print(f"waiting: {median(shares):.3f} of the ideal (median of {ROUNDS}; aim: at least 0.95)")
+
+
+async def main() -> None:
+    """Everything, on one broker."""
+    async with EmbeddedKafka(heap="1g", on_progress=print) as broker:
+        await no_op(broker)
+        await waiting(broker)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,208 @@
+"""The scheduler against a model that knows where every ticket is."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from worker_agents.dispatch.job import ISOLATED
+from worker_agents.dispatch.scheduler import Scheduler
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    queue: str
+    urgency: tuple[int, int, int]
+    order: int = 0
+    place: str = "ready"
+
+
+QUEUES = ["BUILD", "TEST", "EXECUTE", ISOLATED]
+URGENCIES = st.tuples(st.integers(-3, 0), st.sampled_from([5, 2**63]), st.integers(0, 5))
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[Item] = []
+        self.orders = 0
+
+    @initialize(
+        total=st.integers(1, 6), limits=st.dictionaries(st.sampled_from(["BUILD", "TEST"]), st.integers(1, 4))
+    )
+    def open(self, total: int, limits: dict[str, int]) -> None:
+        self.total = total
+        self.limits = {name: limits.get(name, total) for name in QUEUES} | {ISOLATED: 1}
+        self.scheduler: Scheduler[Item] = Scheduler(total, limits)
+
+    def at(self, *places: str, queue: str | None = None) -> list[Item]:
+        return [item for item in self.items if item.place in places and queue in (None, item.queue)]
+
+    def begun(self, queue: str | None = None) -> int:
+        return len(self.at("arming", "armed", "running", queue=queue))
+
+    def ordered(self, item: Item, place: str) -> None:
+        self.orders += 1
+        item.place, item.order = place, self.orders
+
+    @rule(queue=st.sampled_from(QUEUES), urgency=URGENCIES)
+    def add(self, queue: str, urgency: tuple[int, int, int]) -> None:
+        item = Item(queue, urgency)
+        self.items.append(item)
+        self.ordered(item, "ready")
+        self.scheduler.add(item)
+
+    @rule()
+    def arm_the_next(self) -> None:
+        lookahead = self.scheduler._lookahead
+        allowed = [
+            item
+            for item in self.at("ready")
+            if self.begun(item.queue) < self.limits[item.queue] + lookahead * (item.queue != ISOLATED)
+        ]
+        if self.begun() >= self.total + lookahead:
+            allowed = []
+        expected = min(allowed, key=lambda item: (item.urgency, item.order), default=None)
+        assert self.scheduler.next_to_arm() is expected
+        if expected is not None:
+            expected.place = "arming"
+            assert self.begun() <= self.total + max(4, self.total)
+
+    @precondition(lambda self: self.at("arming"))
+    @rule(data=st.data())
+    def armed(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(self.at("arming")))
+        self.scheduler.armed(item)
+        self.ordered(item, "armed")
+
+    @rule()
+    def run_the_next(self) -> None:
+        allowed = [
+            item for item in self.at("armed") if len(self.at("running", queue=item.queue)) < self.limits[item.queue]
+        ]
+        if len(self.at("running")) >= self.total:
+            allowed = []
+        expected = min(allowed, key=lambda item: (item.urgency, item.order), default=None)
+        assert self.scheduler.next_to_run() is expected
+        if expected is not None:
+            expected.place = "running"
+
+    @precondition(lambda self: self.items)
+    @rule(data=st.data(), again=st.booleans())
+    def remove_one_wherever_it_is(self, data: st.DataObject, *, again: bool) -> None:
+        item = data.draw(st.sampled_from(self.items))
+        self.items.remove(item)
+        self.scheduler.remove(item)
+        if again:
+            self.scheduler.remove(item)
+
+    @precondition(lambda self: self.at("running", queue=ISOLATED))
+    @rule(queue=st.sampled_from(QUEUES[:3]))
+    def clear_a_suspect(self, queue: str) -> None:
+        """It may exceed its type's limit: what runs is not stopped for it."""
+        item = self.at("running", queue=ISOLATED)[0]
+        self.scheduler.move(item, lambda: setattr(item, "queue", queue))
+        self.limits_exceeded_by_moves = True
+
+    @invariant()
+    def limits_hold(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        assert self.scheduler.running == len(self.at("running")) <= self.total
+        assert len(self.at("running", queue=ISOLATED)) <= 1
+        if not hasattr(self, "limits_exceeded_by_moves"):
+            for name, limit in self.limits.items():
+                assert len(self.at("running", queue=name)) <= limit
+
+    @invariant()
+    def counters_agree_with_where_everything_is(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        assert self.scheduler.waiting == len(self.at("ready", "arming", "armed"))
+        assert self.scheduler._begun == self.begun()
+        for name, queue in self.scheduler._queues.items():
+            assert queue.running == len(self.at("running", queue=name))
+            assert queue.begun == self.begun(name)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        for item in self.items:
+            self.scheduler.remove(item)
+        assert self.scheduler.next_to_run() is None
+        assert self.scheduler.next_to_arm() is None
+        assert_empty(self.scheduler)
+
+
+def assert_empty(scheduler: Scheduler[Item]) -> None:
+    assert scheduler.running == scheduler.waiting == scheduler._begun == 0
+    assert not scheduler._places
+    assert not scheduler._arming_since
+    for queue in scheduler._queues.values():
+        assert not queue.ready
+        assert not queue.armed
+        assert queue.running == queue.begun == 0
+
+
+TestScheduler = SchedulerMachine.TestCase
+
+
+def started(scheduler: Scheduler[Item]) -> list[Item]:
+    """Arm and start whatever may be."""
+    while (item := scheduler.next_to_arm()) is not None:
+        scheduler.armed(item)
+    items = []
+    while (item := scheduler.next_to_run()) is not None:
+        items.append(item)
+    return items
+
+
+def test_a_type_whose_limit_is_full_does_not_block_others() -> None:
+    scheduler: Scheduler[Item] = Scheduler(3, {"TEST": 1})
+    urgent = [Item("TEST", (-3, 0, number)) for number in range(20)]
+    other = Item("BUILD", (0, 0, 99))
+    for item in (*urgent, other):
+        scheduler.add(item)
+    assert started(scheduler) == [urgent[0], other]
+
+
+def test_the_most_urgent_runs_first_then_the_earlier_deadline_then_the_older() -> None:
+    scheduler: Scheduler[Item] = Scheduler(1, {})
+    old, new, due, high = (
+        Item("A", urgency) for urgency in [(0, 2**63, 1), (0, 2**63, 2), (0, 100, 3), (-2, 2**63, 4)]
+    )
+    for item in (new, old, due, high):
+        scheduler.add(item)
+    order = []
+    for _ in range(4):
+        (item,) = started(scheduler)
+        order.append(item)
+        scheduler.remove(item)
+    assert order == [high, due, old, new]
+
+
+def test_arming_runs_ahead_as_far_as_slots_come_free_meanwhile() -> None:
+    """With slow commits and quick tasks, more tickets must be armed ahead, or slots stand empty."""
+    scheduler: Scheduler[Item] = Scheduler(50, {})
+    for number in range(500):
+        scheduler.add(Item("A", (0, 0, number)))
+    running = started(scheduler)
+    scheduler.remove(running.pop())
+    arming = scheduler.next_to_arm()
+    assert arming is not None
+    for item in running[:20]:
+        scheduler.remove(item)
+    scheduler.armed(arming)
+    while scheduler.next_to_arm() is not None:
+        pass
+    assert scheduler._begun == 50 + 2 * 20
+
+
+def test_suspects_run_one_at_a_time_and_are_not_armed_ahead() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {})
+    suspects = [Item(ISOLATED, (0, 0, number)) for number in range(3)]
+    for item in suspects:
+        scheduler.add(item)
+    assert started(scheduler) == [suspects[0]]
+    scheduler.move(suspects[0], lambda: setattr(suspects[0], "queue", "A"))
+    assert started(scheduler) == [suspects[1]]

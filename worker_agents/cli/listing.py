@@ -1,0 +1,58 @@
+"""Showing records of a topic: the newest that fit, and then, when following, those that come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from worker_agents.cli.output import print_json, print_json_line, print_table
+from worker_agents.kafka.reader import Record, TopicReader
+
+JsonObject = dict[str, Any]
+
+
+async def newest(reader: TopicReader, fits: Callable[[Record], bool], limit: int, *, everything: bool) -> list[Record]:
+    """The newest ``limit`` records that fit, oldest first; the reader then stands at the end.
+
+    ``everything`` reads the topic from its beginning: needed where few records fit.
+    """
+    if not everything:
+        return [record for record in await reader.latest(limit) if fits(record)][-limit:]
+    await reader.to_beginning()
+    kept: deque[Record] = deque()
+    async for record in reader.existing():
+        if fits(record):
+            kept.append(record)
+            if len(kept) > 10 * limit:
+                kept = _newest_of(kept, limit)
+    return list(_newest_of(kept, limit))
+
+
+def _newest_of(records: deque[Record], limit: int) -> deque[Record]:
+    return deque(sorted(records, key=lambda record: record.timestamp)[-limit:])
+
+
+def print_all(
+    documents: Sequence[JsonObject],
+    columns: Sequence[str],
+    row: Callable[[JsonObject], Sequence[str]],
+    *,
+    as_json: bool,
+    nothing: str,
+) -> None:
+    """A JSON list, or a table; ``nothing`` is said in place of an empty one."""
+    if as_json:
+        print_json(documents)
+    elif documents:
+        print_table(columns, [row(document) for document in documents])
+    else:
+        print(nothing)
+
+
+def print_one(document: JsonObject, line: Callable[[JsonObject], str], *, as_json: bool) -> None:
+    """One record of those that are followed."""
+    if as_json:
+        print_json_line(document)
+    else:
+        print(line(document), flush=True)

@@ -1,0 +1,239 @@
+"""The demo from its beginning to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from worker_agents.devkit.demo.cast import cast
+from worker_agents.devkit.demo.screen import Screen
+from worker_agents.devkit.demo.stage import DemoFailed, Stage, stage
+from worker_agents.devkit.demo.story import Story
+from worker_agents.devkit.embedded_kafka import EmbeddedKafkaError
+from worker_agents.kafka.reader import TopicReader
+from worker_agents.kafka.submitter import TicketSubmitter
+from worker_agents.kafka.topics import TopicNames, Topics
+from worker_agents.model.clock import SystemClock
+from worker_agents.model.errors import WorkerAgentsError
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+_PLAY_SECONDS = 90.0
+_SAMPLES = (
+    "worker_agents_tasks_executed_total{",
+    "worker_agents_task_retries_total{",
+    "worker_agents_fallbacks_total{",
+    "worker_agents_duplicates_total{",
+    "worker_agents_dead_letters_total{",
+    "worker_agents_ledger_transactions_total ",
+)
+
+
+def run_demo(*, keep: bool) -> int:
+    """Run the demo and return its exit code: 0 as it should, 1 otherwise, 130 interrupted.
+
+    ``keep`` leaves everything up until Ctrl-C, which then is no interruption but the end.
+    """
+    screen = Screen()
+    try:
+        return asyncio.run(_ended_by_sigterm(_demo(screen, keep=keep)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        screen.line("interrupted; everything was stopped")
+        return INTERRUPTED
+    except (DemoFailed, EmbeddedKafkaError, WorkerAgentsError) as error:
+        screen.line(f"the demo failed: {error}", style="bold red")
+        return FAILED
+
+
+async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM ends it as Ctrl-C does: with everything that was started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+async def _demo(screen: Screen, *, keep: bool) -> int:
+    async with stage(screen.step) as built:
+        story = Story(built.settings)
+        await _play(built, story, screen)
+        problems = await _settled_story(built, story)
+        seconds = screen.seconds
+        _show_endings(screen, story, problems)
+        await _show_where_to_look(screen, built, story)
+        if keep:
+            await _stay(screen, built)
+        problems += await _drain(screen, built)
+    screen.line()
+    if problems:
+        screen.line(f"the demo failed after {seconds:.0f} s: not everything became what it should be", "bold red")
+        return FAILED
+    screen.line(
+        f"the demo is done: all {len(story.told)} tickets became what they should be, in {screen.seconds:.0f} s"
+    )
+    return DONE
+
+
+# --- the play --------------------------------------------------------------------------------------------------------
+
+
+async def _play(built: Stage, story: Story, screen: Screen) -> None:
+    """Send all tickets and watch until the worker has settled them, or the time is over."""
+    async with TopicReader(built.connection, await _partitions(built)) as reader:
+        await reader.to_beginning()
+        await _send(built, story, screen)
+        with screen.live(story):
+            watching = asyncio.create_task(_watch(reader, story, screen), name="watching")
+            guarding = asyncio.create_task(built.watch_worker(), name="guarding")
+            try:
+                await asyncio.wait([watching, guarding], timeout=_PLAY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                for task in (watching, guarding):
+                    if task.done():
+                        task.result()
+            finally:
+                for task in (watching, guarding):
+                    task.cancel()
+                await asyncio.gather(watching, guarding, return_exceptions=True)
+
+
+async def _partitions(built: Stage) -> dict[str, int]:
+    """Partitions of the topics that tell what becomes of tickets."""
+    settings = built.settings
+    names = TopicNames(
+        settings.kafka_tickets_topic, settings.kafka_results_topic, settings.kafka_dlq_topic, settings.kafka_state_topic
+    )
+    layout = await Topics(built.connection, names, SystemClock(), lambda _: None).describe(connect_timeout=10)
+    return {name: layout[name].partitions for name in (names.results, names.dlq, names.state)}
+
+
+async def _send(built: Stage, story: Story, screen: Screen) -> None:
+    clock = SystemClock()
+    topic = built.settings.kafka_tickets_topic
+    async with TicketSubmitter(built.connection, topic) as submitter:
+        for part in cast():
+            story.sent(part, await submitter.submit(part.value, part.key.encode()), clock.now_ms())
+    screen.step(f"sent {len(story.told)} tickets to {topic}")
+
+
+async def _watch(reader: TopicReader, story: Story, screen: Screen) -> None:
+    screen.update(story)
+    async for record in reader.following():
+        story.apply(record)
+        screen.update(story)
+        if story.is_over:
+            return
+
+
+async def _settled_story(built: Stage, story: Story) -> list[str]:
+    """Read the answers once more as a whole - nothing may come twice - and tell what is wrong."""
+    partitions = await _partitions(built)
+    story.forget_answers()
+    async with TopicReader(built.connection, partitions) as reader:
+        await reader.to_beginning()
+        async for record in reader.existing():
+            story.apply(record)
+    problems = [f"{told.part.name}: {problem}" for told in story.told for problem in story.differences(told)]
+    problems += [f"{told.part.name}: {len(told.results)} results" for told in story.told if len(told.results) > 1]
+    starts = built.forge.log.starts_by_ticket()
+    problems += [
+        f"{name}: Code Forge began it {len(s.request_ids)} times"
+        for name, s in starts.items()
+        if len(s.request_ids) > 1
+    ]
+    return problems if story.is_over else [*problems, f"not everything was settled within {_PLAY_SECONDS:.0f} s"]
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def _show_endings(screen: Screen, story: Story, problems: list[str]) -> None:
+    screen.heading("What became of each")
+    screen.endings(story)
+    for problem in problems:
+        screen.line(f"not as it should be: {problem}", style="bold red")
+
+
+async def _show_where_to_look(screen: Screen, built: Stage, story: Story) -> None:
+    screen.heading("Where to look next")
+    settings = built.settings
+    _show_result(screen, settings.kafka_results_topic, story)
+    _show_letter(screen, settings.kafka_dlq_topic, story)
+    starts = built.forge.log.starts_by_ticket().values()
+    posts, begun = sum(each.posts for each in starts), sum(len(each.request_ids) for each in starts)
+    screen.line(f"Code Forge, {built.forge.url}: {posts} calls to start a generation, {begun} generations begun")
+    screen.line(f"metrics, {built.url}/metrics:")
+    for line in await built.metrics():
+        if line.startswith(_SAMPLES) and not line.endswith(" 0.0"):
+            screen.line(f"    {line}")
+
+
+def _show_result(screen: Screen, topic: str, story: Story) -> None:
+    for told in story.told:
+        if told.is_simulated and told.result is not None:
+            metadata = told.result["result"]["metadata"]
+            screen.line(f"results, topic {topic}: {told.part.name} says simulated={metadata['simulated']}".lower())
+            screen.line(f"    because of {metadata['fallback_reason']}; in its metadata, its header and the metrics")
+
+
+def _show_letter(screen: Screen, topic: str, story: Story) -> None:
+    for told in story.told:
+        for letter in told.letters:
+            screen.line(f"dead letters, topic {topic}: {told.part.name} lies at {letter.partition}-{letter.offset}")
+            screen.line(f"    {told.reason}: {letter.header('__dlq.errors.message')}")
+
+
+async def _stay(screen: Screen, built: Stage) -> None:
+    """Until Ctrl-C or SIGTERM, or until the worker ends."""
+    program = _program()
+    screen.heading("Everything stays up until Ctrl-C. In another terminal:")
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "CODE_FORGE_URL"):
+        screen.line(f"    export {name}={built.environment[name]}")
+    for command in (
+        "tickets --follow",
+        "results",
+        "dlq list",
+        "submit --type EXECUTE --param template_id=service --wait",
+        "submit --type EXECUTE --param template_id=down --wait     # also: flaky, fail, slow, rejected, lost-answer",
+    ):
+        screen.line(f"    {program} {command}")
+    screen.line(f"    curl {built.url}/metrics")
+    screen.line(f"    tail -f {built.log}")
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    waiting, guarding = asyncio.create_task(ended.wait()), asyncio.create_task(built.watch_worker())
+    try:
+        await asyncio.wait([waiting, guarding], return_when=asyncio.FIRST_COMPLETED)
+        if guarding.done():
+            guarding.result()
+    finally:
+        for task in (waiting, guarding):
+            task.cancel()
+        await asyncio.gather(waiting, guarding, return_exceptions=True)
+
+
+def _program() -> str:
+    """How to call the command line from another terminal."""
+    if shutil.which("worker-agents"):
+        return "worker-agents"
+    path = Path(sys.executable).with_name("worker-agents")
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+async def _drain(screen: Screen, built: Stage) -> list[str]:
+    code = await built.drain_worker()
+    if code == 0:
+        screen.step("the worker drained and ended")
+        return []
+    problem = f"the worker was told to stop and ended with {code}{built.log_tail()}"
+    screen.line(f"not as it should be: {problem}", style="bold red")
+    return [problem]
