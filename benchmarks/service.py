@@ -31,7 +31,7 @@ class BenchExecutor(BaseTaskExecutor[Parameters]):
     async def execute(self, ticket: Ticket, context: ExecutionContext) -> TaskResult:
         if self._seconds:
             await asyncio.sleep(self._seconds)
-        return TaskResult(success=True, output={"attempt": context.attempt})
+        return TaskResult(success=True, output={"task_id": ticket.task_id, "attempt": context.attempt})
 
 
 async def main(count: int, seconds: float) -> None:

@@ -46,7 +46,9 @@ def build(
     bus, metrics = EventBus(), Metrics()
     integrations = Integrations(settings, bus.emit)
     registry = integrations.registry(executors)
-    for subscriber in (LogSubscriber(), MetricsSubscriber(metrics, registry.types()), *subscribers):
+    bus.subscribe(LogSubscriber())
+    bus.subscribe(MetricsSubscriber(metrics, registry.types()))
+    for subscriber in subscribers:
         bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)

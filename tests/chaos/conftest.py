@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ async def ships(kafka: Any, tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 @pytest.fixture
-def scenario(request: pytest.FixtureRequest) -> Callable[[], Scenario]:
+def scenario(request: pytest.FixtureRequest) -> Iterator[Scenario]:
     """The scenario's figures; its closing line is printed with the summary."""
     began = time.monotonic()
     figures = Scenario(request.node.name.removeprefix("test_"))
-    request.addfinalizer(lambda: _closing_lines.append(figures.closing_line(time.monotonic() - began)))
-    return figures
+    yield figures
+    _closing_lines.append(figures.closing_line(time.monotonic() - began))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -10,13 +10,14 @@ Time passes only where the executor waits with ``context.sleep``; a 30-minute wa
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, entered
+from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, enter
 from worker_agents.model.errors import JournalError, LeaseLost, TaskTimedOut
 from worker_agents.model.result import TaskResult
 from worker_agents.model.ticket import Ticket, read_ticket
@@ -167,8 +168,9 @@ class FakeContext(ExecutionContext):
 
     async def run(self, executor: BaseTaskExecutor[Any], ticket: Ticket) -> TaskResult:
         """Let ``executor`` have this attempt; see :func:`run_executor`."""
-        with entered(self):
-            self._task = asyncio.create_task(executor.execute(ticket, self))
+        scope = contextvars.copy_context()
+        scope.run(enter, self)
+        self._task = asyncio.create_task(executor.execute(ticket, self), context=scope)
         try:
             return await self._task
         except asyncio.CancelledError:

@@ -55,7 +55,7 @@ class Dispatcher:
         self.emit = emit
         self.lanes: set[Lane] = set()
         self.parked = 0
-        self._scheduler: Scheduler[Job] = Scheduler(config.max_concurrent, config.limits or {})
+        self._scheduler: Scheduler[Job] = Scheduler(config.max_concurrent, config.limits or {}, config.max_buffered)
         self._full = False
         self._quiet = False
         self._pumping = False
@@ -76,8 +76,10 @@ class Dispatcher:
 
     def has_room(self) -> bool:
         """Whether more records may be taken in: stops when the buffer is full, goes on when it is half empty."""
-        limit = self.config.max_buffered // 2 if self._full else self.config.max_buffered
-        self._full = self.buffered >= limit or self.parked >= self.config.max_parked
+        too_many = (
+            self.buffered > self.config.max_buffered // 2 if self._full else self.buffered >= self.config.max_buffered
+        )
+        self._full = too_many or self.parked >= self.config.max_parked
         return not self._full
 
     def quiet(self) -> None:

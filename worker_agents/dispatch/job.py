@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from worker_agents.model.clock import Cancellable
 from worker_agents.model.state import TicketState
 from worker_agents.model.ticket import Envelope, Ticket
+from worker_agents.telemetry.tracing import TraceContext
 
 if TYPE_CHECKING:
     from worker_agents.dispatch.lane import Lane
@@ -55,6 +56,14 @@ class Job:
     slot: asyncio.Future[None] | None = None
     timer: Cancellable | None = None
     context: AttemptContext | None = None
+    _trace: TraceContext | None = None
+
+    @property
+    def trace(self) -> TraceContext:
+        """The trace that the producer began, or one of our own; the same for all attempts here."""
+        if self._trace is None:
+            self._trace = TraceContext.from_headers(self.envelope.headers)
+        return self._trace
 
     @property
     def queue(self) -> str:

@@ -39,7 +39,6 @@ from worker_agents.telemetry.events import (
     TicketSettled,
     TicketWaiting,
 )
-from worker_agents.telemetry.tracing import TraceContext
 
 if TYPE_CHECKING:
     from worker_agents.dispatch.dispatcher import Dispatcher
@@ -334,7 +333,7 @@ class Lane:
             checkpoint_at=job.state.checkpoint_at,
             save=lambda data: self._save_checkpoint(job, data),
             owns_ticket=self._journal.lease_is_fresh,
-            trace=TraceContext.from_headers(job.envelope.headers),
+            trace=lambda: job.trace,
         )
         release = self._release_from_isolation(job) if job.isolated else None
         try:
@@ -405,10 +404,10 @@ class Lane:
             job.ticket_id,
             job.task_type,
             finished,
-            attempts=job.attempt,
+            attempts=job.attempt if began_at else 0,
             duration_ms=max(self._clock.now_ms() - began_at, 0) if began_at else 0,
             ticket=job.ticket,
-            traceparent=TraceContext.from_headers(job.envelope.headers).child().traceparent,
+            traceparent=job.trace.child().traceparent,
         )
         letter = None
         if finished.dead_letter:
@@ -441,7 +440,7 @@ class Lane:
                 status=finished.status.value,
                 reason=reason,
                 simulated=finished.result.simulated,
-                attempts=job.attempt,
+                attempts=job.attempt if began_at else 0,
                 duration=max(self._clock.now_ms() - began_at, 0) / 1000 if began_at else 0.0,
             )
         )

@@ -48,8 +48,9 @@ class Scheduler(Generic[T]):
     ahead as slots came free while the last one was being armed, twice. That is Little's law without a clock.
     """
 
-    def __init__(self, total: int, limits: Mapping[str, int]) -> None:
+    def __init__(self, total: int, limits: Mapping[str, int], max_lookahead: int) -> None:
         self._total = total
+        self._max_lookahead = max_lookahead
         self._limits = limits
         self._queues: dict[str, _Queue[T]] = {}
         self._places: dict[int, str] = {}
@@ -58,7 +59,11 @@ class Scheduler(Generic[T]):
         self._begun = 0
         self._finished = 0
         self._lookahead = _MIN_LOOKAHEAD
-        self.running = 0
+        self._count = {"ready": 0, "arming": 0, "armed": 0, "running": 0}
+
+    @property
+    def running(self) -> int:
+        return self._count["running"]
 
     @property
     def waiting(self) -> int:
@@ -66,18 +71,18 @@ class Scheduler(Generic[T]):
         return len(self._places) - self.running
 
     def add(self, item: T) -> None:
-        self._places[id(item)] = "ready"
+        self._place(item, "ready")
         self._push(self._queue(item.queue).ready, item)
 
     def next_to_arm(self) -> T | None:
         """The most urgent ready ticket whose type may begin another; it counts as begun from now on."""
-        if self._begun >= self._total + self._lookahead:
+        if not self._count["ready"] or self._begun >= self._total + self._lookahead:
             return None
         queue = self._most_urgent("ready", lambda queue: queue.begun < queue.limit + self._lookahead * queue.lookahead)
         if queue is None:
             return None
         item = heappop(queue.ready)[2]
-        self._places[id(item)] = "arming"
+        self._place(item, "arming")
         self._arming_since[id(item)] = self._finished
         queue.begun += 1
         self._begun += 1
@@ -86,27 +91,29 @@ class Scheduler(Generic[T]):
     def armed(self, item: T) -> None:
         """Its ``started`` is durable, or not needed before it has a slot."""
         window = self._finished - self._arming_since.pop(id(item))
-        self._lookahead = max(_MIN_LOOKAHEAD, min(2 * window, self._total))
-        self._places[id(item)] = "armed"
+        self._lookahead = max(_MIN_LOOKAHEAD, min(2 * window, self._max_lookahead))
+        self._place(item, "armed")
         self._push(self._queue(item.queue).armed, item)
 
     def next_to_run(self) -> T | None:
         """The most urgent armed ticket for which there is a slot; it holds the slot from now on."""
-        if self.running >= self._total:
+        if not self._count["armed"] or self.running >= self._total:
             return None
         queue = self._most_urgent("armed", lambda queue: queue.running < queue.limit)
         if queue is None:
             return None
         item = heappop(queue.armed)[2]
-        self._places[id(item)] = "running"
+        self._place(item, "running")
         queue.running += 1
-        self.running += 1
         return item
 
     def remove(self, item: T) -> None:
         """It is finished, or given up: wherever it was, it is there no more. Again is harmless."""
         place = self._places.pop(id(item), None)
-        if place is None or place == "ready":
+        if place is None:
+            return
+        self._count[place] -= 1
+        if place == "ready":
             return
         queue = self._queue(item.queue)
         queue.begun -= 1
@@ -114,7 +121,6 @@ class Scheduler(Generic[T]):
         self._arming_since.pop(id(item), None)
         if place == "running":
             queue.running -= 1
-            self.running -= 1
             self._finished += 1
 
     def move(self, item: T, rename: Callable[[], None]) -> None:
@@ -126,6 +132,13 @@ class Scheduler(Generic[T]):
             for queue, change in ((old, -1), (new, 1)):
                 queue.begun += change
                 queue.running += change
+
+    def _place(self, item: T, place: str) -> None:
+        before = self._places.get(id(item))
+        if before is not None:
+            self._count[before] -= 1
+        self._places[id(item)] = place
+        self._count[place] += 1
 
     def _queue(self, name: str) -> _Queue[T]:
         queue = self._queues.get(name)

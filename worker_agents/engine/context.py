@@ -32,7 +32,7 @@ class AttemptPlan:
     checkpoint_at: int
     save: Callable[[dict[str, Any]], Awaitable[None]]
     owns_ticket: Callable[[], bool]
-    trace: TraceContext
+    trace: Callable[[], TraceContext]
 
 
 class AttemptContext(ExecutionContext):
@@ -70,7 +70,7 @@ class AttemptContext(ExecutionContext):
         return {"Idempotency-Key": f"{self.ticket_id}:{operation}", **self.trace_headers()}
 
     def trace_headers(self) -> dict[str, str]:
-        return self._plan.trace.child().headers()
+        return self._plan.trace().child().headers()
 
     def log(self, line: str) -> None:
         self._logs.append(line if len(line) <= MAX_LOG_LINE else f"{line[:MAX_LOG_LINE]}…")

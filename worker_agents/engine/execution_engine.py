@@ -10,7 +10,7 @@ from typing import Any
 
 from worker_agents.engine.context import AttemptContext, AttemptPlan
 from worker_agents.engine.retry import RetryPolicy
-from worker_agents.executors.base import BaseTaskExecutor, entered
+from worker_agents.executors.base import BaseTaskExecutor, enter
 from worker_agents.executors.registry import TaskExecutorRegistry
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import InvalidParameters, JournalError, Reason, TaskError, TaskTimedOut
@@ -101,27 +101,32 @@ class ExecutionEngine:
             return _deadline_exceeded()
         timer = asyncio.timeout(limit.seconds)
         try:
-            with entered(context):
-                async with timer:
-                    result = await executor.execute(ticket, context)
-            return Finished.of(_with_logs(self._checked(executor, result), context))
+            enter(context)
+            async with timer:
+                result = await executor.execute(ticket, context)
+            return Finished.of(_with_logs(_checked(executor, result), context))
         except asyncio.CancelledError:
             return self._cancelled(context)
-        except InvalidParameters as error:
-            return Finished.failed(error.reason, str(error), dead_letter=True)
-        except TaskError as error:
-            return self._decide(ticket, context, error, last_moment_ms)
-        except TimeoutError as error:
-            if not timer.expired():
-                return self._crashed(ticket, context, error)
-            if limit.by_deadline:
-                return _deadline_exceeded()
-            message = f"not finished within its time limit of {limit.seconds:.0f} s"
-            return self._decide(ticket, context, TaskTimedOut(message), last_moment_ms)
-        except JournalError as error:
-            return Finished.failed(Reason.INTERNAL, str(error), dead_letter=True)
         except Exception as error:  # noqa: BLE001 # the outermost frame of foreign code: the ticket must be answered
-            return self._crashed(ticket, context, error)
+            if timer.expired() and limit.by_deadline:
+                return _deadline_exceeded()
+            cause = TaskTimedOut(f"not finished within its time limit of {limit.seconds:.0f} s")
+            return self._failed(ticket, context, cause if timer.expired() else error, last_moment_ms)
+
+    def _failed(self, ticket: Ticket, context: AttemptContext, error: Exception, last_moment_ms: int | None) -> Outcome:
+        """Turn an error into an outcome. A foreign one may be transient, so it is retried like any other."""
+        if isinstance(error, InvalidParameters | JournalError):
+            reason = error.reason if isinstance(error, InvalidParameters) else Reason.INTERNAL
+            return Finished.failed(reason, str(error), dead_letter=True)
+        if not isinstance(error, TaskError):
+            trace = "".join(traceback.format_exception(error))
+            self._emit(ExecutorCrashed(ticket.ticket_id, ticket.task_type, repr(error), trace))
+            error = TaskError(f"{type(error).__name__}: {error}", reason=Reason.INTERNAL, retryable=True)
+        left = None if last_moment_ms is None else (last_moment_ms - self._clock.now_ms()) / 1000
+        outcome = self._retry.decide(ticket, context.attempt, error, left)
+        if isinstance(outcome, Finished):
+            return replace(outcome, result=_with_logs(outcome.result, context))
+        return outcome
 
     def _time_limit(self, executor: BaseTaskExecutor[Any], plan: AttemptPlan) -> TimeLimit:
         ticket, now_ms = plan.ticket, self._clock.now_ms()
@@ -139,20 +144,6 @@ class ExecutionEngine:
         left = (ticket.sla.deadline - now_ms) / 1000
         return TimeLimit(min(seconds, left), by_deadline=left < seconds)
 
-    def _decide(self, ticket: Ticket, context: AttemptContext, error: TaskError, last_moment_ms: int | None) -> Outcome:
-        left = None if last_moment_ms is None else (last_moment_ms - self._clock.now_ms()) / 1000
-        outcome = self._retry.decide(ticket, context.attempt, error, left)
-        if isinstance(outcome, Finished):
-            return replace(outcome, result=_with_logs(outcome.result, context))
-        return outcome
-
-    def _crashed(self, ticket: Ticket, context: AttemptContext, error: BaseException) -> Outcome:
-        """An executor let a foreign error out. It may be transient, so it is retried like any other."""
-        trace = "".join(traceback.format_exception(error))
-        self._emit(ExecutorCrashed(ticket.ticket_id, ticket.task_type, repr(error), trace))
-        message = f"{type(error).__name__}: {error}"
-        return self._decide(ticket, context, TaskError(message, reason=Reason.INTERNAL, retryable=True), None)
-
     @staticmethod
     def _cancelled(context: AttemptContext) -> Outcome:
         """An operator's cancellation settles the ticket; any other leaves it to the partition's next opening."""
@@ -165,11 +156,11 @@ class ExecutionEngine:
         finished = Finished.failed(Reason.CANCELLED, reason)
         return replace(finished, result=_with_logs(finished.result, context))
 
-    @staticmethod
-    def _checked(executor: BaseTaskExecutor[Any], result: object) -> TaskResult:
-        if not isinstance(result, TaskResult):
-            raise TypeError(f"{type(executor).__name__}.execute returned {type(result).__name__}, not a TaskResult")
-        return result
+
+def _checked(executor: BaseTaskExecutor[Any], result: object) -> TaskResult:
+    if not isinstance(result, TaskResult):
+        raise TypeError(f"{type(executor).__name__}.execute returned {type(result).__name__}, not a TaskResult")
+    return result
 
 
 def _with_logs(result: TaskResult, context: AttemptContext) -> TaskResult:

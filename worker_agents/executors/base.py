@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin
 
@@ -112,14 +111,12 @@ class ExecutionContext(ABC):
 _current: ContextVar[ExecutionContext] = ContextVar("worker_agents_execution_context")
 
 
-@contextmanager
-def entered(context: ExecutionContext) -> Iterator[None]:
-    """Make ``context`` the one that the helpers of :class:`BaseTaskExecutor` act for. The engine does this."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def enter(context: ExecutionContext) -> None:
+    """Make ``context`` the one that the helpers of :class:`BaseTaskExecutor` act for, in the current asyncio task.
+
+    The engine does this for every attempt; each runs in a task of its own.
+    """
+    _current.set(context)
 
 
 class BaseTaskExecutor(ABC, Generic[P]):

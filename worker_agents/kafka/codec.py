@@ -21,14 +21,13 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:
-    """A record to be produced. ``partition`` ``None`` means: by key."""
+    """A record to be produced."""
 
     topic: str
     value: bytes | None
     key: bytes | None
+    partition: int
     headers: Headers = ()
-    partition: int | None = None
-    timestamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
 
     # --- rebalances (called by aiokafka) -------------------------------------------------------------------------
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 # it is all
         self._stable.clear()
         async with self._membership:
             limit = self._config.hand_over_limit
@@ -203,8 +203,10 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         return int(beginning[tp]), int(end[tp]), await self._consumer.committed(tp)
 
     async def prove_membership(self, tp: TopicPartition, floor: int | None) -> None:
-        """Commit the floor again: the group answers only its current members. The floor is the truth, so it is
-        harmless. A member that was left behind waits here for its next assignment, or is closed by it.
+        """Commit the floor again: the group answers only its current members.
+
+        The floor is the truth, so it is harmless. A member that was left behind waits here for its next assignment,
+        or is closed by it.
         """
         while True:
             await self._stable.wait()

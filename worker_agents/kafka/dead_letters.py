@@ -28,6 +28,7 @@ class DeadLetterFormat:
     """``max_bytes`` is what the dead-letter topic takes in one record."""
 
     topic: str
+    partitions: int
     tickets_topic: str
     group: str
     worker_id: str
@@ -48,7 +49,7 @@ class DeadLetterFormat:
             headers, value = (), (value or b"")[:_PREVIEW_BYTES]
         # A record with neither key nor value does not exist for Kafka's clients.
         key = envelope.key if envelope.key is not None or value is not None else b""
-        return OutRecord(self.topic, value, key, (*headers, *extra))
+        return OutRecord(self.topic, value, key, partition % self.partitions, (*headers, *extra))
 
     def _headers(self, letter: DeadLetter, partition: int, now_ms: int) -> Headers:
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from worker_agents.dispatch.journal import Answer, DeadLetter, Settlement
+from worker_agents.dispatch.journal import Answer, Settlement
 from worker_agents.kafka.codec import OFFSET_KEY_PREFIX, OutRecord, encode_state
 from worker_agents.kafka.dead_letters import DeadLetterFormat
 from worker_agents.kafka.ledger import Entry, PartitionLedger
@@ -24,7 +24,7 @@ class RecordFormat:
     dead_letters: DeadLetterFormat
     state_max_bytes: int
 
-    def expired(self, ticket_id: str, state: TicketState, now_ms: int) -> Entry:
+    def expired(self, ticket_id: str, state: TicketState, partition: int, now_ms: int) -> Entry:
         """The end of a ticket whose record cannot be read any more."""
         finished = Finished.failed(
             Reason.EXPIRED,
@@ -36,7 +36,7 @@ class RecordFormat:
         return Entry(
             key=ticket_id,
             state=Done(Status.FAILED, state.offset, now_ms),
-            records=(self.results.record(answer, now_ms),),
+            records=(self.results.record(answer, partition, now_ms),),
         )
 
 
@@ -75,15 +75,15 @@ class LedgerJournal:
             return self._ledger.append(Entry(receipts=settlement.receipts))
         records: list[OutRecord] = []
         if answer is not None:
-            records.append(self._records.results.record(answer, now_ms))
+            records.append(self._records.results.record(answer, self._partition, now_ms))
         if dead_letter is not None:
             records.append(self._records.dead_letters.record(dead_letter, self._partition, now_ms))
-        key, status = self._key_and_status(settlement.receipts[0], answer, dead_letter)
+        key, status = _key_and_status(settlement.receipts[0], answer)
         done = Done(status, settlement.receipts[0], now_ms)
         return self._ledger.append(Entry(key, done, tuple(records), settlement.receipts))
 
-    @staticmethod
-    def _key_and_status(receipt: int, answer: Answer | None, dead_letter: DeadLetter | None) -> tuple[str, Status]:
-        if answer is None:
-            return f"{OFFSET_KEY_PREFIX}{receipt}", Status.FAILED
-        return answer.ticket_id, answer.finished.status
+
+def _key_and_status(receipt: int, answer: Answer | None) -> tuple[str, Status]:
+    if answer is None:
+        return f"{OFFSET_KEY_PREFIX}{receipt}", Status.FAILED
+    return answer.ticket_id, answer.finished.status

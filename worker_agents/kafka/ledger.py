@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ _MAX_BATCH_ENTRIES = 2_000
 _MAX_BATCH_BYTES = 4 * 1024 * 1024
 _TOMBSTONES_A_BATCH = 500
 _TOMBSTONE_INTERVAL = 5.0
+# The floor moves in every transaction that settles something; the group's offset costs two requests more and is only
+# for those who watch the lag.
+_OFFSET_INTERVAL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class PartitionLedger:
         self._in_flight: list[Entry] = []
         self._work = asyncio.Event()
         self._tombstones_due = 0.0
+        self._offsets_due = 0.0
 
     def append(self, entry: Entry) -> asyncio.Future[None]:
         """Queue a change; the future resolves when it is durable."""
@@ -126,9 +131,16 @@ class PartitionLedger:
     async def run(self, producer: TransactionalProducer) -> None:
         """Commit what is pending, for as long as it works. Raises :class:`CommitFailed`."""
         while True:
-            await self._work.wait()
+            await self._wait_for_work()
             self._work.clear()
             await self.commit_pending(producer)
+
+    async def _wait_for_work(self) -> None:
+        """Return when something is pending, or when the group's offset has been behind the floor for long enough."""
+        behind = self.states.floor != self.committed_offset
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_OFFSET_INTERVAL if behind else None):
+                await self._work.wait()
 
     async def commit_pending(self, producer: TransactionalProducer) -> None:
         """Commit until nothing is pending, also if there was nothing but a floor that moved."""
@@ -141,8 +153,9 @@ class PartitionLedger:
         waits = [entry.durable for entry in (*self._in_flight, *self._pending)]
         if waits:
             await asyncio.wait(waits)
-        if self.states.floor != self.tracker.watermark():
-            await asyncio.wait([self.append(Entry())])
+        # An entry of its own, so that the floor and the group's offset follow.
+        self._offsets_due = 0.0
+        await asyncio.wait([self.append(Entry())])
 
     def reconcile(self, kept: Collection[str]) -> None:
         """After a re-opening: resolve what turns out to be committed, keep what live tasks wait for, drop the rest.
@@ -180,7 +193,7 @@ class PartitionLedger:
         floor = self.tracker.watermark()
         moved = floor != self.states.floor
         tombstones = self._due_tombstones()
-        offsets = {self.place.tickets: floor} if floor != self.committed_offset else {}
+        offsets = self._due_offsets(floor, idle=not batch)
         if not batch and not moved and not offsets and not tombstones:
             return
         issued_at = self._clock.monotonic()
@@ -189,6 +202,8 @@ class PartitionLedger:
         except CommitFailed as failure:
             self._blame(batch, failure)
             raise
+        if offsets:
+            self.committed_offset = floor
         self._committed(batch, floor, tombstones, ends)
         self.lease.renew(issued_at)
         self._emit(LedgerCommitted(self.place.tickets.partition, len(batch), self._clock.monotonic() - issued_at))
@@ -229,7 +244,7 @@ class PartitionLedger:
     ) -> None:
         states = self.states
         self._in_flight = []
-        states.floor = self.committed_offset = floor
+        states.floor = floor
         states.position = ends.get(self.place.state, states.position)
         for key in tombstones:
             states.forget(key)
@@ -253,6 +268,16 @@ class PartitionLedger:
             return
         for entry in batch:
             entry.must_go_alone = True
+
+    def _due_offsets(self, floor: int, *, idle: bool) -> dict[TopicPartition, int]:
+        """The group's offset follows the floor, with a little delay while there is much to do."""
+        if floor == self.committed_offset:
+            return {}
+        now = self._clock.monotonic()
+        if now < self._offsets_due and not idle:
+            return {}
+        self._offsets_due = now + _OFFSET_INTERVAL
+        return {self.place.tickets: floor}
 
     def _due_tombstones(self) -> list[str]:
         now = self._clock.monotonic()

@@ -126,7 +126,7 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, config: PartitionConfig, group: Group, lanes: LaneFactory, clock: Clock, emit: Emit
+        self, number: int, config: PartitionConfig, group: Group, lanes: LaneFactory, *, clock: Clock, emit: Emit
     ) -> None:
         self.number = number
         self.tickets = TopicPartition(config.tickets_topic, number)
@@ -366,7 +366,7 @@ class Partition:
     def _expire_below(self, floor: int, kept: Collection[str]) -> None:
         """Settle what can never be read again: retention removed its record, or an operator skipped it."""
         for ticket_id, state in self._unreadable_below(floor, kept):
-            self.ledger.append(self._config.records.expired(ticket_id, state, self._clock.now_ms()))
+            self.ledger.append(self._config.records.expired(ticket_id, state, self.number, self._clock.now_ms()))
 
     def _unreadable_below(self, floor: int, kept: Collection[str]) -> list[tuple[str, TicketState]]:
         active = self.ledger.states.active.items()

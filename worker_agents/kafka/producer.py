@@ -13,7 +13,6 @@ from aiokafka.errors import (
     ProducerFenced,
     RecordListTooLargeError,
 )
-from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker_agents.kafka.codec import OutRecord
@@ -86,7 +85,7 @@ class TransactionalProducer:
         await producer.begin_transaction()
         sends: list[asyncio.Future[object]] = []
         ends: dict[TopicPartition, int] = {}
-        for tp, batches in (await self._batches(records)).items():
+        for tp, batches in self._batches(records).items():
             for batch in batches:
                 sent = await producer.send_batch(batch, tp.topic, partition=tp.partition)
                 sent.add_done_callback(_note_end(ends, tp, batch.record_count()))
@@ -98,16 +97,10 @@ class TransactionalProducer:
         await producer.commit_transaction()
         return ends
 
-    async def _batches(self, records: Iterable[OutRecord]) -> dict[TopicPartition, list[BatchBuilder]]:
-        counts: dict[str, int] = {}
+    def _batches(self, records: Iterable[OutRecord]) -> dict[TopicPartition, list[BatchBuilder]]:
         batches: dict[TopicPartition, list[BatchBuilder]] = {}
         for record in records:
-            partition = record.partition
-            if partition is None:
-                if record.topic not in counts:
-                    counts[record.topic] = len(await self._producer.partitions_for(record.topic))
-                partition = partition_of(record.key or b"", counts[record.topic])
-            tp = TopicPartition(record.topic, partition)
+            tp = TopicPartition(record.topic, record.partition)
             queue = batches.get(tp)
             if queue is None:
                 queue = batches[tp] = [self._producer.create_batch()]
@@ -123,27 +116,22 @@ class TransactionalProducer:
         and the sender is ended first. Nothing they hold can become visible, as nobody commits it.
         """
         producer = self._producer
-        sender = producer._sender
+        sender = producer._sender  # noqa: SLF001 # aiokafka has no public way to give a producer up
         if sender.sender_task is not None and not sender.sender_task.done():
-            producer._message_accumulator.fail_all(ProducerFenced())
+            producer._message_accumulator.fail_all(ProducerFenced())  # noqa: SLF001 # as above
             sender.sender_task.cancel()
         # Closing the connections first lets the sender's requests in flight fail at once.
         await give_up_after(_DISCARD_LIMIT, producer.client.close())
         await give_up_after(_DISCARD_LIMIT, producer.stop())
-        producer._closed = True
+        producer._closed = True  # noqa: SLF001 # or its __del__ complains
 
     async def stop(self) -> None:
         """End an idle producer in good order."""
         await give_up_after(_DISCARD_LIMIT, self._producer.stop())
 
 
-def partition_of(key: bytes, count: int) -> int:
-    """The partition of a key as Kafka's default partitioner computes it (murmur2)."""
-    return (int(murmur2(key)) & 0x7FFFFFFF) % count
-
-
 def _append(batch: BatchBuilder, record: OutRecord) -> object:
-    return batch.append(key=record.key, value=record.value, timestamp=record.timestamp, headers=list(record.headers))
+    return batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
 
 
 def _note_end(

@@ -110,6 +110,8 @@ async def _opened(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
     """A started consumer; aiokafka's own context manager leaks it when its start fails or is cancelled."""
     try:
         await consumer.start()
+        # Stopped before its background tasks have taken their first step, aiokafka's stop() raises CancelledError.
+        await asyncio.sleep(0)
         yield consumer
     finally:
         await consumer.stop()

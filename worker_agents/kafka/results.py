@@ -22,16 +22,22 @@ _TEXT_KEPT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class ResultFormat:
-    """``max_bytes`` bounds the value of one result; what is over is trimmed, logs first, then output."""
+    """``max_bytes`` bounds the value of one result; what is over is trimmed, logs first, then output.
+
+    All results of one tickets partition go to one results partition. So all results of a ticket are in order, a
+    transaction touches few partitions, and one that hangs hides only the results of its neighbours.
+    """
 
     topic: str
+    partitions: int
     worker_id: str
     max_bytes: int
     emit: Emit
 
-    def record(self, answer: Answer, now_ms: int) -> OutRecord:
+    def record(self, answer: Answer, tickets_partition: int, now_ms: int) -> OutRecord:
         return OutRecord(
             topic=self.topic,
+            partition=tickets_partition % self.partitions,
             key=answer.ticket_id.encode(),
             value=self._value(answer, now_ms),
             headers=self._headers(answer),

@@ -120,7 +120,8 @@ class Topics:
             names.state: (count, STATE_CONFIG),
         }
         new = [
-            NewTopic(name, partitions, -1, topic_configs=dict(config))
+            # -1: the broker's default; aiokafka takes it only beside (empty) assignments of its own.
+            NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=dict(config))
             for name, (partitions, config) in wanted.items()
             if name not in layout
         ]

@@ -73,7 +73,7 @@ class KafkaWorker:
         partition_config = self._partition_config(layout, url)
 
         def new_partition(number: int, group: TicketConsumer) -> Partition:
-            return Partition(number, partition_config, group, self._lanes, self._clock, self._emit)
+            return Partition(number, partition_config, group, self._lanes, clock=self._clock, emit=self._emit)
 
         config = self._config
         self._consumer = TicketConsumer(
@@ -111,9 +111,12 @@ class KafkaWorker:
         config, topics = self._config, self._config.topics
         results_limit = min(config.result_max_bytes, layout[topics.results].max_bytes - _BATCH_OVERHEAD)
         return RecordFormat(
-            results=ResultFormat(topics.results, config.worker_id, results_limit, self._emit),
+            results=ResultFormat(
+                topics.results, layout[topics.results].partitions, config.worker_id, results_limit, self._emit
+            ),
             dead_letters=DeadLetterFormat(
                 topic=topics.dlq,
+                partitions=layout[topics.dlq].partitions,
                 tickets_topic=topics.tickets,
                 group=config.group_id,
                 worker_id=config.worker_id,

@@ -1,23 +1,23 @@
 """Why things fail: the closed list of reasons and the tree of errors.
 
-    WorkerAgentsError
-    ├── TicketRejected            the ticket itself is wrong; never retried
-    │   ├── Undecodable           no JSON object can be read from the record
-    │   ├── InvalidTicket         a field is missing or has an impossible value
-    │   └── InvalidParameters     ``parameters`` do not fit the executor's model
-    ├── TaskError                 an attempt went wrong; says whether another may help
-    │   ├── TaskTimedOut          the attempt's own time limit passed
-    │   ├── IntegrationUnavailable  no answer, time-out or 5xx after the client's retries
-    │   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
-    │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
-    │   ├── UnknownOutcome        remote work may have begun; repeating could double it
-    │   └── LeaseLost             the partition's lease is stale: start nothing
-    ├── JournalError              a ticket's state could not be made durable
-    ├── RegistryError             two executors for one type, or none
-    └── StartupError              the service cannot start; carries the exit code
-        ├── SettingsInvalid
-        ├── KafkaUnreachable
-        └── TopicLayoutInvalid
+WorkerAgentsError
+├── TicketRejected            the ticket itself is wrong; never retried
+│   ├── Undecodable           no JSON object can be read from the record
+│   ├── InvalidTicket         a field is missing or has an impossible value
+│   └── InvalidParameters     ``parameters`` do not fit the executor's model
+├── TaskError                 an attempt went wrong; says whether another may help
+│   ├── TaskTimedOut          the attempt's own time limit passed
+│   ├── IntegrationUnavailable  no answer, time-out or 5xx after the client's retries
+│   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
+│   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
+│   ├── UnknownOutcome        remote work may have begun; repeating could double it
+│   └── LeaseLost             the partition's lease is stale: start nothing
+├── JournalError              a ticket's state could not be made durable
+├── RegistryError             two executors for one type, or none
+└── StartupError              the service cannot start; carries the exit code
+    ├── SettingsInvalid
+    ├── KafkaUnreachable
+    └── TopicLayoutInvalid
 """
 
 from __future__ import annotations

@@ -295,7 +295,9 @@ DENIED = TaskResult(success=False, error_message="denied")
 # --- all of it ---------------------------------------------------------------------------------------------------
 
 
-def record(offset: int, ticket_id: str, task_type: str = "EXECUTE", *, key: bytes | None = None, **fields: Any) -> Envelope:
+def record(
+    offset: int, ticket_id: str, task_type: str = "EXECUTE", *, key: bytes | None = None, **fields: Any
+) -> Envelope:
     """A record of the tickets topic."""
     document = {"ticket_id": ticket_id, "task_type": task_type, **fields}
     return Envelope(offset, orjson.dumps(document), key, timestamp=NOW_MS)

@@ -174,7 +174,9 @@ def test_a_waiting_ticket_is_never_a_suspect() -> None:
 
 def test_a_death_in_isolation_convicts() -> None:
     assert refused(decide(known={"t": started(delivery=5, isolated=True)})) == (Reason.WORKER_LOST, "t", True)
-    assert isinstance(decide(known={"t": started(delivery=4, isolated=True)}), Admit), "marked, but no worker died since"
+    assert isinstance(decide(known={"t": started(delivery=4, isolated=True)}), Admit), (
+        "marked, but no worker died since"
+    )
     assert isinstance(decide(known={"t": started(delivery=5, isolated=False)}), Admit), "a crash charges neighbours too"
 
 

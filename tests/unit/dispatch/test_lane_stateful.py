@@ -58,9 +58,9 @@ CONFIG = DispatchConfig(
 )
 
 TICKETS = st.fixed_dictionaries(
-    {"ticket_id": st.sampled_from(IDS), "task_type": st.sampled_from(["EXECUTE", "EXECUTE", "TEST", "DANCE"])},
+    {"ticket_id": st.sampled_from(IDS), "task_type": st.sampled_from(["EXECUTE"] * 4 + ["TEST"] * 4 + ["DANCE"])},
     optional={
-        "dependencies": st.lists(st.sampled_from(IDS), max_size=2),
+        "dependencies": st.lists(st.sampled_from(IDS[:6]), max_size=2),
         "priority": st.integers(1, 10),
         "qos": st.sampled_from([None, {"delivery_mode": "AT_MOST_ONCE"}]),
         "sla": st.fixed_dictionaries(
@@ -89,6 +89,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.attempts: Counter[tuple[str, int]] = Counter()
         self.wrong: list[str] = []
         self.suspended = False
+        self.steps = self.trouble_at = 0
         self.workers = 0
         self.clock = FakeClock()
 
@@ -115,8 +116,9 @@ class PartitionMachine(RuleBasedStateMachine):
         await self._open()
 
     async def _open(self) -> None:
-        """As ``Partition._open`` does it: reconcile, take the floor, read again from there."""
+        """As ``Partition._open`` does it: reconcile, commit what is kept, and read again from the floor."""
         self.suspended = False
+        self.trouble_at = self.steps
         kept = await self.world.lane.reconcile()
         assert set(kept) == set(self.world.lane.jobs)
         floor = self._floor()
@@ -124,6 +126,9 @@ class PartitionMachine(RuleBasedStateMachine):
         self.tracker = OffsetTracker(floor, done)
         self.journal.settled.clear()
         self.journal.reconcile(kept)
+        await self.world.work()
+        for offset in self.journal.settled:
+            self.tracker.settle(offset)
         self.world.lane.wake()
         self._deliver(floor)
         await let_it_work()
@@ -142,15 +147,23 @@ class PartitionMachine(RuleBasedStateMachine):
                 self.world.lane.accept(self.log[offset])
 
     def _append(self, envelope: Envelope) -> None:
+        self.do(self._arrive(envelope))
+
+    async def _arrive(self, envelope: Envelope) -> None:
         self.log.append(envelope)
         if not self.suspended:
             self._deliver(self.tracker.next_offset)
-        self.do(let_it_work())
+        await let_it_work()
 
     # --- what may happen ---
 
-    @rule(fields=TICKETS, key=st.none() | st.sampled_from(KEYS))
-    def a_ticket_arrives(self, fields: dict[str, Any], key: bytes | None) -> None:
+    @rule(tickets=st.lists(st.tuples(TICKETS, st.none() | st.sampled_from(KEYS)), min_size=1, max_size=4))
+    def tickets_arrive(self, tickets: list[tuple[dict[str, Any], bytes | None]]) -> None:
+        for fields, key in tickets:
+            self._a_ticket_arrives(fields, key)
+
+    def _a_ticket_arrives(self, fields: dict[str, Any], key: bytes | None) -> None:
+        """A copy has the fields and the key of the first."""
         ticket_id = fields["ticket_id"]
         fields = self.first_ticket.setdefault(ticket_id, fields | {"key": key and key.decode()})
         key = fields["key"].encode() if fields["key"] else None
@@ -169,29 +182,37 @@ class PartitionMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.suspended and self.journal.pending)
     @rule(count=st.none() | st.integers(1, 3))
     def changes_become_durable(self, count: int | None) -> None:
+        self.do(self._commit(count))
+
+    async def _commit(self, count: int | None = None) -> None:
         self.journal.commit(count)
-        self.do(let_it_work())
+        await let_it_work()
 
     @precondition(lambda self: self.world.live())
     @rule(data=st.data(), outcome=st.sampled_from(sorted(OUTCOMES)))
     def a_run_ends(self, data: st.DataObject, outcome: str) -> None:
-        run = self.world.run(data.draw(st.sampled_from(sorted(self.world.live()))))
-        run.do(OUTCOMES[outcome])
-        self.do(let_it_work())
+        ticket_id = data.draw(st.sampled_from(sorted(self.world.live())))
+        self.do(self._order(ticket_id, OUTCOMES[outcome]))
 
     @precondition(lambda self: self.world.live())
     @rule(data=st.data(), job=st.integers(1, 9))
     def a_run_checkpoints(self, data: st.DataObject, job: int) -> None:
-        run = self.world.run(data.draw(st.sampled_from(sorted(self.world.live()))))
-        run.do(Checkpoint({"job": job}))
-        self.do(let_it_work())
+        ticket_id = data.draw(st.sampled_from(sorted(self.world.live())))
+        self.do(self._order(ticket_id, Checkpoint({"job": job})))
+
+    async def _order(self, ticket_id: str, order: object) -> None:
+        self.world.run(ticket_id).do(order)
+        await let_it_work()
 
     @rule(seconds=st.sampled_from([1.0, 20.0, 61.0, 150.0, 301.0]))
     def time_passes(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.do(let_it_work())
+        self.do(self._advance(seconds))
 
-    @precondition(lambda self: not self.suspended)
+    async def _advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await let_it_work()
+
+    @precondition(lambda self: self.calm_for(4) and not self.suspended)
     @rule(committed=st.integers(0, 3))
     def the_ledger_fails(self, committed: int) -> None:
         """Some of what was pending may have been committed; nobody knows."""
@@ -204,6 +225,7 @@ class PartitionMachine(RuleBasedStateMachine):
     def the_partition_is_opened_again(self) -> None:
         self.do(self._open())
 
+    @precondition(lambda self: self.calm_for(8) and self.log)
     @rule(committed=st.integers(0, 3))
     def the_worker_is_killed(self, committed: int) -> None:
         if not self.suspended:
@@ -214,14 +236,17 @@ class PartitionMachine(RuleBasedStateMachine):
                 self.journal.known[ticket_id] = replace(state, delivery=state.delivery + 1)
         self.do(self._new_worker(self.journal))
 
-    @precondition(lambda self: not self.suspended)
+    @precondition(lambda self: self.calm_for(8) and self.log and not self.suspended)
     @rule()
     def the_partition_is_handed_over(self) -> None:
         self.do(self.world.lane.stop("partition_revoked"))
-        self.journal.commit()
-        self.do(let_it_work())
+        self.do(self._commit())
         self.world.assert_nothing_left_of_lane()
         self.do(self._new_worker(self.journal))
+
+    def calm_for(self, steps: int) -> bool:
+        """Whether there was no trouble for so many steps: else there would be nothing but trouble."""
+        return self.steps - self.trouble_at >= steps
 
     def _kill(self) -> None:
         """Nothing of the old process says or writes anything any more."""
@@ -249,6 +274,10 @@ class PartitionMachine(RuleBasedStateMachine):
             self.wrong.append(f"{ticket.ticket_id} started without a durable start: {state}")
         elif run.context.resumed_from != state.checkpoint:
             self.wrong.append(f"{ticket.ticket_id} resumed from {run.context.resumed_from}, not {state.checkpoint}")
+
+    @invariant()
+    def count_the_steps(self) -> None:
+        self.steps += 1
 
     @invariant()
     def every_start_was_right(self) -> None:
@@ -370,7 +399,7 @@ def _asks_for_nothing(envelope: Envelope) -> bool:
     return envelope.value is None
 
 
-PROFILE = settings(max_examples=60, stateful_step_count=40)
+PROFILE = settings(max_examples=80, stateful_step_count=50)
 TestDependencyOrder = PartitionMachine.TestCase
 TestDependencyOrder.settings = PROFILE
 TestKeyOrder = KeyOrderMachine.TestCase

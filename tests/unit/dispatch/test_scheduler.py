@@ -27,9 +27,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.items: list[Item] = []
         self.orders = 0
 
-    @initialize(
-        total=st.integers(1, 6), limits=st.dictionaries(st.sampled_from(["BUILD", "TEST"]), st.integers(1, 4))
-    )
+    @initialize(total=st.integers(1, 6), limits=st.dictionaries(st.sampled_from(["BUILD", "TEST"]), st.integers(1, 4)))
     def open(self, total: int, limits: dict[str, int]) -> None:
         self.total = total
         self.limits = {name: limits.get(name, total) for name in QUEUES} | {ISOLATED: 1}

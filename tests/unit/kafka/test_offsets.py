@@ -14,7 +14,9 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
         self.begun: list[int] = []
         self.settled: set[int] = set()
 
-    @initialize(floor=st.integers(0, 1_000), settled_ahead=st.sets(st.integers(0, 12)), below=st.sets(st.integers(0, 9)))
+    @initialize(
+        floor=st.integers(0, 1_000), settled_ahead=st.sets(st.integers(0, 12)), below=st.sets(st.integers(0, 9))
+    )
     def restore(self, floor: int, settled_ahead: set[int], below: set[int]) -> None:
         known = {floor + step for step in settled_ahead}
         self.tracker = OffsetTracker(floor, known | {floor - 1 - step for step in below})

@@ -234,7 +234,9 @@ def test_arbitrary_json_is_read_or_invalid(key: str, document: object) -> None:
 FIELDS = {
     "phase": st.sampled_from([*(phase.value for phase in Phase), "done"]) | JSON,
     "status": st.sampled_from(["COMPLETED", "FAILED"]) | JSON,
-    **dict.fromkeys(("offset", "at", "attempt", "delivery", "due_at", "delay", "owner", "checkpoint", "isolated"), JSON),
+    **dict.fromkeys(
+        ("offset", "at", "attempt", "delivery", "due_at", "delay", "owner", "checkpoint", "isolated"), JSON
+    ),
 }
 
 

@@ -69,6 +69,8 @@ async def _demo(screen: Screen, *, keep: bool) -> int:
         await _show_where_to_look(screen, built, story)
         if keep:
             await _stay(screen, built)
+        else:
+            screen.line("to look for yourself, and to send tickets of your own: worker-agents demo --keep")
         problems += await _drain(screen, built)
     screen.line()
     if problems:

@@ -57,7 +57,7 @@ class Screen:
             yield
             return
         table = _RenderedWhenShown(story)
-        with Live(table, console=self.console, refresh_per_second=8, transient=True):
+        with Live(table, console=self.console, refresh_per_second=4, transient=True):
             yield
 
     def update(self, story: Story) -> None:
