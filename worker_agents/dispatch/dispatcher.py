@@ -76,10 +76,8 @@ class Dispatcher:
 
     def has_room(self) -> bool:
         """Whether more records may be taken in: stops when the buffer is full, goes on when it is half empty."""
-        too_many = (
-            self.buffered > self.config.max_buffered // 2 if self._full else self.buffered >= self.config.max_buffered
-        )
-        self._full = too_many or self.parked >= self.config.max_parked
+        limit = max(self.config.max_buffered // 2, 1) if self._full else self.config.max_buffered
+        self._full = self.buffered >= limit or self.parked >= self.config.max_parked
         return not self._full
 
     def quiet(self) -> None:

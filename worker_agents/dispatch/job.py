@@ -33,9 +33,10 @@ class JobPhase(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One unsettled ticket. ``receipts`` are its record and those of its duplicates; ``state`` is what is durable.
+    """One unsettled ticket.
 
-    A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
+    ``receipts`` are its record and those of its duplicates; ``state`` is what is durable, or on its way. It is
+    ``finishing`` once its final result is on its way too. A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
     """
 
     lane: Lane
@@ -46,6 +47,7 @@ class Job:
     ticket: Ticket | None
     state: TicketState | None
     isolated: bool = False
+    finishing: bool = False
     attempt: int = 1
     phase: JobPhase = JobPhase.READY
     why_waiting: str = ""

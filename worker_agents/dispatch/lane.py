@@ -63,7 +63,7 @@ class Lane:
         self._clock = dispatcher.clock
         self._emit = dispatcher.emit
         self._quiet = True
-        self._held: deque[Job] = deque()
+        self._held: list[Job] = []
         self._waiters: defaultdict[str, set[str]] = defaultdict(set)
         self._turns: dict[bytes, deque[Job]] = {}
 
@@ -93,13 +93,19 @@ class Lane:
     def wake(self) -> None:
         """Start new work again."""
         self._quiet = False
-        while self._held:
-            self.start(self._held.popleft())
-        self._dispatcher.pump()
+        held, self._held = self._held, []
+        for job in held:
+            self._dispatcher.enqueue(job)
 
     def under_way(self) -> list[Job]:
         """Jobs whose executor runs, or whose outcome is being written."""
         return [job for job in self.jobs.values() if job.phase in _UNDER_WAY]
+
+    async def suspend(self) -> None:
+        """Start nothing new, and give back what has not begun: it is read again, and others need its place."""
+        self._quiet = True
+        under_way = self.under_way()
+        await self._drop([job for job in self.jobs.values() if job not in under_way], "suspended")
 
     def running(self) -> int:
         return len(self.under_way())
@@ -250,8 +256,7 @@ class Lane:
     def _settled(self, ticket_id: str) -> None:
         """Wake those that waited for this ticket."""
         for waiting in sorted(self._waiters.get(ticket_id, ())):
-            job = self.jobs.get(waiting)
-            if job is not None:
+            if (job := self.jobs.get(waiting)) is not None:
                 self._unpark(job)
                 self._consider(job)
 
@@ -270,10 +275,13 @@ class Lane:
 
     def start(self, job: Job) -> None:
         """The job's turn to be armed has come (called by the dispatcher)."""
-        job.phase = JobPhase.ARMING
-        if self._quiet:
-            self._held.append(job)
+        if self._quiet or not self._has(job):
+            self._dispatcher.release(job)
+            job.phase = JobPhase.READY
+            if self._has(job):
+                self._held.append(job)
         else:
+            job.phase = JobPhase.ARMING
             job.task = asyncio.create_task(self._process(job))
 
     async def _process(self, job: Job) -> None:
@@ -287,7 +295,7 @@ class Lane:
         except Exception as error:  # noqa: BLE001 # a job's outermost frame: whatever is wrong, the ticket is answered
             self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), traceback.format_exc()))
             outcome = Finished.failed(Reason.INTERNAL, repr(error), dead_letter=True)
-        if isinstance(outcome, Finished):
+        if isinstance(outcome, Finished) and self._has(job):
             self._finish(job, outcome)
 
     async def _run(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
@@ -321,8 +329,11 @@ class Lane:
         )
 
     async def _remember(self, job: Job, state: TicketState) -> None:
-        await self._journal.record(job.ticket_id, state)
+        """Make a state durable. What is written next builds on it, also before it is durable."""
+        if not self._has(job):
+            raise asyncio.CancelledError("given up before")
         job.state = state
+        await self._journal.record(job.ticket_id, state)
 
     async def _attempt(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
         assert job.state is not None
@@ -393,7 +404,7 @@ class Lane:
 
     def _finish(self, job: Job, finished: Finished) -> None:
         """Publish the final result; the job ends when that is durable."""
-        job.phase = JobPhase.SETTLING
+        job.phase, job.finishing = JobPhase.SETTLING, True
         settled = tuple(job.receipts)
         durable = self._journal.settle(self._settlement(job, finished, settled))
         durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
@@ -417,7 +428,7 @@ class Lane:
         return Settlement(receipts, answer, letter)
 
     def _finished(self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]) -> None:
-        if durable.cancelled() or self.jobs.get(job.ticket_id) is not job:
+        if durable.cancelled() or not self._has(job):
             return
         error = durable.exception()
         if isinstance(error, JournalError):
@@ -455,7 +466,7 @@ class Lane:
         known = self._journal.lookup(job.ticket_id)
         if isinstance(known, Done):
             # Its own settlement may be what is recorded; the ledger resolves that.
-            return job.phase is JobPhase.SETTLING
+            return job.finishing
         return known is not None and known.owner == self._journal.owner
 
     async def _drop(self, jobs: list[Job], why: str) -> None:
@@ -471,11 +482,12 @@ class Lane:
                 job.task.cancel(why)
                 tasks.append(job.task)
                 self._emit(TicketReleased(job.ticket_id, job.task_type, why))
-            else:
-                self._dispatcher.release(job)
-        self._held = deque(job for job in self._held if self.jobs.get(job.ticket_id) is job)
+        self._held = [job for job in self._held if self._has(job)]
         if tasks:
             await asyncio.wait(tasks, timeout=self._dispatcher.config.cancel_grace)
+        for job in jobs:
+            # Also for those whose task never had a turn, and so no ``finally`` either.
+            self._dispatcher.release(job)
 
     def _forget_turn(self, job: Job) -> None:
         turn = self._turns.get(job.envelope.key or b"")
@@ -483,6 +495,10 @@ class Lane:
             turn.remove(job)
             if not turn:
                 del self._turns[job.envelope.key or b""]
+
+    def _has(self, job: Job) -> bool:
+        """Whether the job is still ours to act for."""
+        return self.jobs.get(job.ticket_id) is job
 
     # --- small things --------------------------------------------------------------------------------------------
 

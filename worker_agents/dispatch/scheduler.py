@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from worker_agents.dispatch.job import ISOLATED
 
 _MIN_LOOKAHEAD = 4
+_HEAPS = frozenset({"ready", "armed"})
 
 Urgency = tuple[int, int, int]
 
@@ -112,7 +113,7 @@ class Scheduler(Generic[T]):
         place = self._places.pop(id(item), None)
         if place is None:
             return
-        self._count[place] -= 1
+        self._left(place)
         if place == "ready":
             return
         queue = self._queue(item.queue)
@@ -135,10 +136,17 @@ class Scheduler(Generic[T]):
 
     def _place(self, item: T, place: str) -> None:
         before = self._places.get(id(item))
-        if before is not None:
-            self._count[before] -= 1
         self._places[id(item)] = place
         self._count[place] += 1
+        if before is not None:
+            self._left(before)
+
+    def _left(self, place: str) -> None:
+        """One left a place. Its entry in a heap is skipped when it comes up; with the last, all that is left goes."""
+        self._count[place] -= 1
+        if not self._count[place] and place in _HEAPS:
+            for queue in self._queues.values():
+                getattr(queue, place).clear()
 
     def _queue(self, name: str) -> _Queue[T]:
         queue = self._queues.get(name)

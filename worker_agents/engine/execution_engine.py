@@ -105,8 +105,10 @@ class ExecutionEngine:
             async with timer:
                 result = await executor.execute(ticket, context)
             return Finished.of(_with_logs(_checked(executor, result), context))
-        except asyncio.CancelledError:
-            return self._cancelled(context)
+        except asyncio.CancelledError as error:
+            if _was_asked_for():
+                return self._cancelled(context)
+            return self._failed(ticket, context, RuntimeError(f"cancelled from within: {error!r}"), last_moment_ms)
         except Exception as error:  # noqa: BLE001 # the outermost frame of foreign code: the ticket must be answered
             if timer.expired() and limit.by_deadline:
                 return _deadline_exceeded()
@@ -161,6 +163,12 @@ def _checked(executor: BaseTaskExecutor[Any], result: object) -> TaskResult:
     if not isinstance(result, TaskResult):
         raise TypeError(f"{type(executor).__name__}.execute returned {type(result).__name__}, not a TaskResult")
     return result
+
+
+def _was_asked_for() -> bool:
+    """Whether somebody cancelled this task, rather than something inside it letting a cancellation out."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _with_logs(result: TaskResult, context: AttemptContext) -> TaskResult:

@@ -56,6 +56,9 @@ class StateRecordInvalid(ValueError):
     """A record of the state topic that this version cannot read."""
 
 
+_ABSENT = (None, "", 0, False)
+
+
 def encode_state(state: KnownState) -> bytes:
     if isinstance(state, Done):
         # The hot path: one for every ticket.
@@ -64,7 +67,9 @@ def encode_state(state: KnownState) -> bytes:
             state.offset,
             state.at,
         )
-    return orjson.dumps({name: value for name, value in _active_fields(state) if value or name == "offset"})
+    return orjson.dumps(
+        {name: value for name, value in _active_fields(state) if value not in _ABSENT or name == "offset"}
+    )
 
 
 def _active_fields(state: TicketState) -> tuple[tuple[str, Any], ...]:

@@ -17,7 +17,7 @@ WORKER_HEADER = "worker-agents.worker-id"
 AT_HEADER = "worker-agents.at"
 TRUNCATED_HEADER = "worker-agents.truncated"
 
-_MESSAGE_LIMIT = 4_000
+_MESSAGE_LIMIT = 4_000  # bytes; a character cut in two at the end does no harm there
 _PREVIEW_BYTES = 1_000
 # Room for our own headers and the framing of a record.
 _OVERHEAD = 8_192
@@ -37,18 +37,19 @@ class DeadLetterFormat:
     def record(self, letter: DeadLetter, partition: int, now_ms: int) -> OutRecord:
         """The dead letter's record.
 
-        One that would be too big keeps its place in the tickets topic and a preview instead of the value, and drops
-        the original headers.
+        One that would be too big keeps its place in the tickets topic and previews instead of key and value, and
+        drops the original headers.
         """
         envelope = letter.envelope
-        headers, value = envelope.headers, envelope.value
+        headers, key, value = envelope.headers, envelope.key, envelope.value
         extra = self._headers(letter, partition, now_ms)
         size = len(value or b"") + len(envelope.key or b"") + _size(headers) + _OVERHEAD
         if size > self.max_bytes:
             extra += ((TRUNCATED_HEADER, str(len(value or b"")).encode()),)
             headers, value = (), (value or b"")[:_PREVIEW_BYTES]
+            key = key and key[:_PREVIEW_BYTES]
         # A record with neither key nor value does not exist for Kafka's clients.
-        key = envelope.key if envelope.key is not None or value is not None else b""
+        key = key if key is not None or value is not None else b""
         return OutRecord(self.topic, value, key, partition % self.partitions, (*headers, *extra))
 
     def _headers(self, letter: DeadLetter, partition: int, now_ms: int) -> Headers:
@@ -58,7 +59,7 @@ class DeadLetterFormat:
             (ERROR_PREFIX + "offset", str(letter.envelope.receipt).encode()),
             (ERROR_PREFIX + "group", self.group.encode()),
             (ERROR_PREFIX + "delivery.count", str(letter.delivery).encode()),
-            (ERROR_PREFIX + "message", letter.message[:_MESSAGE_LIMIT].encode(errors="replace")),
+            (ERROR_PREFIX + "message", letter.message.encode(errors="replace")[:_MESSAGE_LIMIT]),
             (REASON_HEADER, letter.reason.value.encode()),
             (ATTEMPTS_HEADER, str(letter.attempts).encode()),
             (WORKER_HEADER, self.worker_id.encode()),

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from worker_agents.dispatch.journal import Answer, Settlement
-from worker_agents.kafka.codec import OFFSET_KEY_PREFIX, OutRecord, encode_state
+from worker_agents.kafka.codec import OFFSET_KEY_PREFIX
 from worker_agents.kafka.dead_letters import DeadLetterFormat
 from worker_agents.kafka.ledger import Entry, PartitionLedger
 from worker_agents.kafka.results import ResultFormat
@@ -60,7 +60,7 @@ class LedgerJournal:
 
     def record(self, ticket_id: str, state: TicketState) -> asyncio.Future[None]:
         entry = Entry(key=ticket_id, state=state)
-        size = len(encode_state(state)) if state.checkpoint else 0
+        size = entry.size()
         if size > self._records.state_max_bytes:
             entry.durable.set_exception(
                 JournalError(f"a checkpoint of {size} bytes; the state topic takes {self._records.state_max_bytes}")
@@ -73,17 +73,13 @@ class LedgerJournal:
         now_ms = self._clock.now_ms()
         if answer is None and dead_letter is None:
             return self._ledger.append(Entry(receipts=settlement.receipts))
-        records: list[OutRecord] = []
+        receipt, records = settlement.receipts[0], []
+        key, status = f"{OFFSET_KEY_PREFIX}{receipt}", Status.FAILED
         if answer is not None:
-            records.append(self._records.results.record(answer, self._partition, now_ms))
+            key = answer.ticket_id
+            status, result = self._records.results.publish(answer, self._partition, now_ms)
+            records.append(result)
         if dead_letter is not None:
             records.append(self._records.dead_letters.record(dead_letter, self._partition, now_ms))
-        key, status = _key_and_status(settlement.receipts[0], answer)
-        done = Done(status, settlement.receipts[0], now_ms)
+        done = Done(status, receipt, now_ms)
         return self._ledger.append(Entry(key, done, tuple(records), settlement.receipts))
-
-
-def _key_and_status(receipt: int, answer: Answer | None) -> tuple[str, Status]:
-    if answer is None:
-        return f"{OFFSET_KEY_PREFIX}{receipt}", Status.FAILED
-    return answer.ticket_id, answer.finished.status

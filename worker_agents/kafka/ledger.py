@@ -56,13 +56,17 @@ class Entry:
     facts: tuple[LedgerFact, ...] = ()
     durable: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     must_go_alone: bool = False
+    encoded: bytes | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encoded = None if self.state is None else encode_state(self.state)
 
     @property
     def settles(self) -> bool:
         return isinstance(self.state, Done)
 
     def size(self) -> int:
-        return sum(len(record.value or b"") for record in self.records)
+        return len(self.encoded or b"") + sum(len(record.value or b"") for record in self.records)
 
 
 class Lease:
@@ -227,8 +231,8 @@ class PartitionLedger:
     def _records(self, batch: Iterable[Entry], floor: int | None, tombstones: Iterable[str]) -> Iterable[OutRecord]:
         for entry in batch:
             yield from entry.records
-            if entry.state is not None:
-                yield self._state_record(entry.key, encode_state(entry.state))
+            if entry.encoded is not None:
+                yield self._state_record(entry.key, entry.encoded)
             for fact in entry.facts:
                 yield self._state_record(*encode_fact(fact))
         if floor is not None:

@@ -61,6 +61,10 @@ class Lane(Protocol):
         """Start nothing new; what runs goes on."""
         ...
 
+    async def suspend(self) -> None:
+        """Start nothing new and forget what has not begun: the ledger is in trouble, and it will be read again."""
+        ...
+
     def wake(self) -> None:
         """Start new work again."""
         ...
@@ -279,7 +283,7 @@ class Partition:
         opened = self.phase is PartitionPhase.OPEN
         self.phase = PartitionPhase.SUSPENDED
         self.epoch += 1
-        self.lane.quiet()
+        await self.lane.suspend()
         self.why_not_open = str(error)
         self._emit(LedgerFailed(self.number, str(error)) if opened else PartitionNotOpened(self.number, str(error)))
         if self._producer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import UnionType
 from typing import Any
 
 import orjson
@@ -11,11 +12,13 @@ import orjson
 from worker_agents.dispatch.journal import Answer
 from worker_agents.kafka.codec import OutRecord
 from worker_agents.model.errors import Reason
-from worker_agents.model.result import Finished, TaskResult
+from worker_agents.model.result import Finished, Status, TaskResult
 from worker_agents.telemetry.events import Emit, ResultTrimmed
 
 RESULT_SCHEMA = 1
 _MESSAGE_LIMIT = 8_000
+_SHORT_MESSAGE = 500
+_ID_LIMIT = 500
 _LOGS_KEPT = 50
 _TEXT_KEPT = 2_000
 
@@ -35,13 +38,20 @@ class ResultFormat:
     emit: Emit
 
     def record(self, answer: Answer, tickets_partition: int, now_ms: int) -> OutRecord:
-        return OutRecord(
+        """The record of an answer. Whatever an executor returned, there is one, and it fits."""
+        return self.publish(answer, tickets_partition, now_ms)[1]
+
+    def publish(self, answer: Answer, tickets_partition: int, now_ms: int) -> tuple[Status, OutRecord]:
+        """The record of an answer and the status that it says: FAILED where the result cannot be written as it is."""
+        answer, value = self._written(_sound(answer), now_ms)
+        record = OutRecord(
             topic=self.topic,
             partition=tickets_partition % self.partitions,
             key=answer.ticket_id.encode(),
-            value=self._value(answer, now_ms),
+            value=value,
             headers=self._headers(answer),
         )
+        return answer.finished.status, record
 
     def _headers(self, answer: Answer) -> tuple[tuple[str, bytes], ...]:
         finished = answer.finished
@@ -53,34 +63,32 @@ class ResultFormat:
         )
         return (("traceparent", answer.traceparent.encode()), *headers) if answer.traceparent else headers
 
-    def _value(self, answer: Answer, now_ms: int) -> bytes:
-        value = self._encode(answer, now_ms)
+    def _written(self, answer: Answer, now_ms: int) -> tuple[Answer, bytes]:
+        """The answer as it is published, and its bytes."""
+        try:
+            value = _dumps(self._document(answer, now_ms))
+        except TypeError as error:
+            answer = _unpublishable(answer, f"is not JSON: {error}")
+            value = _dumps(self._document(answer, now_ms))
         if len(value) <= self.max_bytes:
-            return value
+            return answer, value
         self.emit(ResultTrimmed(answer.ticket_id, len(value), self.max_bytes))
         for trim in _TRIMS:
             trimmed = trim(answer.finished.result).with_metadata(truncated=True)
-            value = self._encode(replace(answer, finished=replace(answer.finished, result=trimmed)), now_ms)
+            answer = replace(answer, finished=replace(answer.finished, result=trimmed))
+            value = _dumps(self._document(answer, now_ms))
             if len(value) <= self.max_bytes:
                 break
-        return value
-
-    def _encode(self, answer: Answer, now_ms: int) -> bytes:
-        try:
-            return _dumps(self._document(answer, now_ms))
-        except TypeError as error:
-            # What an executor returned is not JSON. Its ticket is answered all the same.
-            finished = Finished.failed(Reason.INTERNAL, f"the executor's result is not JSON: {error}")
-            return _dumps(self._document(replace(answer, finished=finished), now_ms))
+        return answer, value
 
     def _document(self, answer: Answer, now_ms: int) -> dict[str, Any]:
         ticket, finished = answer.ticket, answer.finished
         result = finished.result
         return {
             "ticket_id": answer.ticket_id,
-            "plan_id": ticket.plan_id if ticket else "",
-            "intent_id": ticket.intent_id if ticket else "",
-            "correlation_id": ticket.correlation_id if ticket else "",
+            "plan_id": ticket.plan_id[:_ID_LIMIT] if ticket else "",
+            "intent_id": ticket.intent_id[:_ID_LIMIT] if ticket else "",
+            "correlation_id": ticket.correlation_id[:_ID_LIMIT] if ticket else "",
             "task_type": answer.task_type,
             "status": finished.status,
             "result": {
@@ -99,6 +107,25 @@ class ResultFormat:
         }
 
 
+def _sound(answer: Answer) -> Answer:
+    """An executor's result may hold anything; one whose fields are of wrong types is answered as a failure."""
+    result = answer.finished.result
+    fields: tuple[tuple[str, object, type | UnionType], ...] = (
+        ("output", result.output, dict),
+        ("metadata", result.metadata, dict),
+        ("logs", result.logs, list | tuple),
+        ("error_message", result.error_message, str | None),
+    )
+    for name, value, expected in fields:
+        if not isinstance(value, expected):
+            return _unpublishable(answer, f"has a {name} of type {type(value).__name__}")
+    return answer
+
+
+def _unpublishable(answer: Answer, problem: str) -> Answer:
+    return replace(answer, finished=Finished.failed(Reason.INTERNAL, f"the executor's result {problem}"))
+
+
 def _dumps(document: dict[str, Any]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
 
@@ -113,7 +140,8 @@ def _shorter_output(result: TaskResult) -> TaskResult:
 
 
 def _no_output(result: TaskResult) -> TaskResult:
-    return replace(result, logs=(), output={}, metadata={"simulated": result.simulated})
+    message = result.error_message and result.error_message[:_SHORT_MESSAGE]
+    return replace(result, logs=(), output={}, metadata={"simulated": result.simulated}, error_message=message)
 
 
 def _shortened(value: object) -> object:

@@ -35,7 +35,7 @@ def result(part: Part, **changes: Any) -> Record:
         "attempts": ending.attempts or 1,
         "actual_duration_ms": 10,
         "timestamp": 1000,
-        "result": {"metadata": {"simulated": ending.simulated}},
+        "result": {"metadata": {"simulated": ending.is_simulated}},
         **changes,
     }
     return Record(SETTINGS.kafka_results_topic, 0, 0, 0, b"k", orjson.dumps(document))

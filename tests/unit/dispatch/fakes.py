@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -165,20 +166,26 @@ class FakeJournal:
     def _commit(self, change: Change, *, silently: bool) -> None:
         if change.durable.cancelled() and change.settlement is None:
             return
-        if self.refuses(change) and not silently:
-            if not change.durable.done():
-                change.durable.set_exception(JournalError("refused: too large"))
+        refused = self.refuses(change)
+        if not refused:
+            self._remember(change)
+        if silently or change.durable.done():
             return
+        if refused:
+            change.durable.set_exception(JournalError("refused: too large"))
+        else:
+            change.durable.set_result(None)
+
+    def _remember(self, change: Change) -> None:
         if change.state is not None:
             self.known[change.key] = change.state
-        if change.settlement is not None:
-            self.settled.update(change.settlement.receipts)
-            if change.settlement.answer is not None:
-                self.answers.append(change.settlement.answer)
-            if change.settlement.dead_letter is not None:
-                self.dead_letters.append(change.settlement.dead_letter)
-        if not silently and not change.durable.done():
-            change.durable.set_result(None)
+        if change.settlement is None:
+            return
+        self.settled.update(change.settlement.receipts)
+        if change.settlement.answer is not None:
+            self.answers.append(change.settlement.answer)
+        if change.settlement.dead_letter is not None:
+            self.dead_letters.append(change.settlement.dead_letter)
 
     def reconcile(self, kept: Collection[str]) -> None:
         """As ``PartitionLedger.reconcile``: what is committed is resolved, what is kept waits on, the rest is dropped."""
@@ -242,7 +249,7 @@ class ScriptedExecutor(BaseTaskExecutor[Parameters]):
     ``overlaps`` those that began while another run of the same ticket was live.
     """
 
-    def __init__(self, task_type: str, on_start: Callable[[Run], None] = lambda run: None) -> None:
+    def __init__(self, task_type: str, on_start: Callable[[Run], None] | None = None) -> None:
         super().__init__()
         self.live: dict[str, Run] = {}
         self.history: list[str] = []
@@ -261,7 +268,8 @@ class ScriptedExecutor(BaseTaskExecutor[Parameters]):
             self.overlaps.append(ticket.ticket_id)
         self.live[ticket.ticket_id] = run
         self.history.append(ticket.ticket_id)
-        self._on_start(run)
+        if self._on_start is not None:
+            self._on_start(run)
         try:
             return await self._obey(run)
         except asyncio.CancelledError:
@@ -314,7 +322,7 @@ class World:
         task_types: Iterable[str] = ("EXECUTE",),
         journal: FakeJournal | None = None,
         clock: FakeClock | None = None,
-        on_start: Callable[[Run], None] = lambda run: None,
+        on_start: Callable[[Run], None] | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.events: list[Event] = []
@@ -323,7 +331,9 @@ class World:
         registry = TaskExecutorRegistry()
         for executor in self.executors.values():
             registry.register(executor)
-        engine = ExecutionEngine(registry, RetryPolicy(base=2.0, longest=60.0), self.clock, self.events.append)
+        engine = ExecutionEngine(
+            registry, RetryPolicy(base=2.0, longest=60.0, random=random.Random(0)), self.clock, self.events.append
+        )
         self.dispatcher = Dispatcher(
             config or DispatchConfig(),
             policy or AdmissionPolicy(registry.types()),

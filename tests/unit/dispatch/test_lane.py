@@ -1,6 +1,7 @@
 """Tickets from arrival to settlement, over a journal that commits when the test says so."""
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -330,7 +331,7 @@ async def test_a_refused_dependency_fails_its_dependents() -> None:
 async def test_a_cycle_ends_with_the_dependency_timeout(cycle: list[str]) -> None:
     world = World(DispatchConfig(dependency_timeout=100.0))
     names = [cycle[-1], *cycle]
-    for offset, (name, other) in enumerate(zip(names, names[1:], strict=False)):
+    for offset, (name, other) in enumerate(itertools.pairwise(names)):
         await world.accept(record(offset, name, dependencies=[other]))
     await world.advance(99.0)
     assert not world.journal.answers

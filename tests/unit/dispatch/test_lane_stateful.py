@@ -255,7 +255,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.world.lane.jobs.clear()
         self.clock.timers.clear()
         tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
+        for task in sorted(tasks, key=lambda task: task.get_name()):
             task.cancel()
         self.do(_ended(tasks))
 

@@ -27,11 +27,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.items: list[Item] = []
         self.orders = 0
 
-    @initialize(total=st.integers(1, 6), limits=st.dictionaries(st.sampled_from(["BUILD", "TEST"]), st.integers(1, 4)))
-    def open(self, total: int, limits: dict[str, int]) -> None:
+    @initialize(
+        total=st.integers(1, 6),
+        limits=st.dictionaries(st.sampled_from(["BUILD", "TEST"]), st.integers(1, 4)),
+        max_lookahead=st.integers(1, 20),
+    )
+    def open(self, total: int, limits: dict[str, int], max_lookahead: int) -> None:
         self.total = total
         self.limits = {name: limits.get(name, total) for name in QUEUES} | {ISOLATED: 1}
-        self.scheduler: Scheduler[Item] = Scheduler(total, limits)
+        self.scheduler: Scheduler[Item] = Scheduler(total, limits, max_lookahead)
+        self.most_begun = total + max(4, max_lookahead)
 
     def at(self, *places: str, queue: str | None = None) -> list[Item]:
         return [item for item in self.items if item.place in places and queue in (None, item.queue)]
@@ -64,7 +69,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.next_to_arm() is expected
         if expected is not None:
             expected.place = "arming"
-            assert self.begun() <= self.total + max(4, self.total)
+            assert self.begun() <= self.most_begun
 
     @precondition(lambda self: self.at("arming"))
     @rule(data=st.data())
@@ -156,7 +161,7 @@ def started(scheduler: Scheduler[Item]) -> list[Item]:
 
 
 def test_a_type_whose_limit_is_full_does_not_block_others() -> None:
-    scheduler: Scheduler[Item] = Scheduler(3, {"TEST": 1})
+    scheduler: Scheduler[Item] = Scheduler(3, {"TEST": 1}, 100)
     urgent = [Item("TEST", (-3, 0, number)) for number in range(20)]
     other = Item("BUILD", (0, 0, 99))
     for item in (*urgent, other):
@@ -165,7 +170,7 @@ def test_a_type_whose_limit_is_full_does_not_block_others() -> None:
 
 
 def test_the_most_urgent_runs_first_then_the_earlier_deadline_then_the_older() -> None:
-    scheduler: Scheduler[Item] = Scheduler(1, {})
+    scheduler: Scheduler[Item] = Scheduler(1, {}, 100)
     old, new, due, high = (
         Item("A", urgency) for urgency in [(0, 2**63, 1), (0, 2**63, 2), (0, 100, 3), (-2, 2**63, 4)]
     )
@@ -181,7 +186,7 @@ def test_the_most_urgent_runs_first_then_the_earlier_deadline_then_the_older() -
 
 def test_arming_runs_ahead_as_far_as_slots_come_free_meanwhile() -> None:
     """With slow commits and quick tasks, more tickets must be armed ahead, or slots stand empty."""
-    scheduler: Scheduler[Item] = Scheduler(50, {})
+    scheduler: Scheduler[Item] = Scheduler(50, {}, 100)
     for number in range(500):
         scheduler.add(Item("A", (0, 0, number)))
     running = started(scheduler)
@@ -196,8 +201,24 @@ def test_arming_runs_ahead_as_far_as_slots_come_free_meanwhile() -> None:
     assert scheduler._begun == 50 + 2 * 20
 
 
+def test_arming_does_not_run_ahead_without_bounds() -> None:
+    scheduler: Scheduler[Item] = Scheduler(50, {}, 7)
+    for number in range(500):
+        scheduler.add(Item("A", (0, 0, number)))
+    running = started(scheduler)
+    scheduler.remove(running.pop())
+    arming = scheduler.next_to_arm()
+    assert arming is not None
+    for item in running:
+        scheduler.remove(item)
+    scheduler.armed(arming)
+    while scheduler.next_to_arm() is not None:
+        pass
+    assert scheduler._begun == 50 + 7
+
+
 def test_suspects_run_one_at_a_time_and_are_not_armed_ahead() -> None:
-    scheduler: Scheduler[Item] = Scheduler(10, {})
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
     suspects = [Item(ISOLATED, (0, 0, number)) for number in range(3)]
     for item in suspects:
         scheduler.add(item)

@@ -39,7 +39,7 @@ def real(clock: VirtualClock, *, checkpoint: dict[str, Any] | None = None, lease
         checkpoint_at=clock.now_ms() - round(CHECKPOINT_AGE * 1000) if checkpoint else 0,
         save=save,
         owns_ticket=lambda: not lease_lost,
-        trace=TraceContext.new(),
+        trace=TraceContext.new,
     )
     return AttemptContext(plan, 100, clock)
 

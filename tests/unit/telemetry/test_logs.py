@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from worker_agents.telemetry.logs import LogSubscriber, configure_logging
 SECRET = "s3cr3t/with'quote\"and ä"
 
 SETTLED = events.TicketSettled(
-    ticket_id="t-1", task_type="BUILD", status="COMPLETED", reason="", simulated=False, attempts=2, duration=1.5
+    ticket_id="t-1", task_type="BUILD", status="FAILED", reason="timeout", simulated=False, attempts=2, duration=1.5
 )
 LOUDER = {"kafka_trouble": "warning", "lease_expired": "error", "worker_started": "info"}
 
@@ -65,8 +66,8 @@ def test_an_event_is_one_line_with_its_fields(stream: io.StringIO, lines: Lines)
         "worker_id": "worker-1",
         "ticket_id": "t-1",
         "task_type": "BUILD",
-        "status": "COMPLETED",
-        "reason": "",
+        "status": "FAILED",
+        "reason": "timeout",
         "simulated": False,
         "attempts": 2,
         "duration": 1.5,
@@ -125,6 +126,14 @@ def test_disabled_levels_are_skipped(stream: io.StringIO) -> None:
     subscriber(SETTLED)
     subscriber(events.AttemptStarted("t-1", "BUILD", attempt=1, delivery=1, resumed=False))
     assert stream.getvalue() == ""
+
+
+def test_ordinary_successes_are_left_to_the_metrics(stream: io.StringIO) -> None:
+    configure_logging("INFO", "json", "worker-1", stream=stream)
+    LogSubscriber()(replace(SETTLED, status="COMPLETED", reason=""))
+    assert stream.getvalue() == ""
+    LogSubscriber()(replace(SETTLED, status="COMPLETED", reason="", simulated=True))
+    assert "ticket_settled" in stream.getvalue()
 
 
 def test_the_console_format_is_for_people(stream: io.StringIO) -> None:

@@ -35,7 +35,7 @@ class Ending:
 
     status: Status | None
     reason: Reason | None = None
-    simulated: bool = False
+    is_simulated: bool = False
     dead_letter: bool = False
     attempts: int | None = None
     after: str | None = None
@@ -87,7 +87,7 @@ def cast() -> tuple[Part, ...]:
             "demo-outage",
             "Code Forge is down for it: simulated, and says so",
             "down",
-            replace(COMPLETED, simulated=True),
+            replace(COMPLETED, is_simulated=True),
         ),
         *_plans(),
         *_misfits(),

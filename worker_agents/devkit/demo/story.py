@@ -126,7 +126,7 @@ class Story:
         result = told.result
         yield from _unequal("status", result and result["status"], ending.status)
         yield from _unequal("reason", told.reason, ending.reason)
-        yield from _unequal("simulated", told.is_simulated, ending.simulated)
+        yield from _unequal("simulated", told.is_simulated, ending.is_simulated)
         yield from _unequal("dead letters", len(told.letters), int(ending.dead_letter))
         if result is not None and ending.attempts is not None:
             yield from _unequal("attempts", result["attempts"], ending.attempts)
