@@ -15,7 +15,7 @@ from benchmarks.topics import filled_topics
 from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 
 ROOT = Path(__file__).parents[1]
-ROUNDS = 1
+ROUNDS = 3
 NO_OP_TICKETS = 60_000
 WAITING_TICKETS = 20_000
 WAIT_SECONDS = 0.2

@@ -13,6 +13,7 @@ from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Par
 from worker_agents.main import build
 from worker_agents.model.result import TaskResult
 from worker_agents.model.ticket import Ticket
+from worker_agents.runtime import tune_garbage_collector
 from worker_agents.settings import load_settings
 from worker_agents.telemetry.events import AttemptStarted, Event, TicketSettled
 from worker_agents.telemetry.logs import configure_logging
@@ -51,6 +52,7 @@ async def main(count: int, seconds: float) -> None:
                 stop()
 
     application = build(settings, executors=[BenchExecutor(seconds)], subscribers=[follow])
+    tune_garbage_collector()
     await application.run(stop)
 
 

@@ -53,7 +53,7 @@ def build(
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)
     parts = Parts(
-        kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.has_room, clock, bus.emit),
+        kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit),
         dispatcher=dispatcher,
         http=HttpServer(create_app(status, metrics), settings.http_host, settings.http_port),
         metrics=metrics,

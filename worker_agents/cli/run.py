@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
 from worker_agents.application import StopRequest
 from worker_agents.main import build
 from worker_agents.model.errors import WorkerAgentsError
+from worker_agents.runtime import loop_factory, tune_garbage_collector
 from worker_agents.settings import Settings, load_settings
 from worker_agents.telemetry.logs import configure_logging
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def run_worker() -> None:
@@ -24,7 +22,7 @@ def run_worker() -> None:
     for warning in settings.warnings:
         log.warning("settings_warning", message=warning)
     try:
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(settings))
     except WorkerAgentsError:
         raise
@@ -36,13 +34,6 @@ def run_worker() -> None:
 async def _serve(settings: Settings) -> None:
     stop = StopRequest()
     with stop.on_signals():
-        await build(settings).run(stop)
-
-
-def _fast_loop() -> LoopFactory | None:
-    """uvloop's, where it is installed (it is not made for Windows)."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+        application = build(settings)
+        tune_garbage_collector()
+        await application.run(stop)

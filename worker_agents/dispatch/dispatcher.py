@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,7 +57,9 @@ class Dispatcher:
         self.lanes: set[Lane] = set()
         self.parked = 0
         self._scheduler: Scheduler[Job] = Scheduler(config.max_concurrent, config.limits or {}, config.max_buffered)
-        self._full = False
+        self._paused = False
+        self._room = asyncio.Event()
+        self._room.set()
         self._quiet = False
         self._pumping = False
 
@@ -75,10 +78,11 @@ class Dispatcher:
         return self._scheduler.waiting
 
     def has_room(self) -> bool:
-        """Whether more records may be taken in: stops when the buffer is full, goes on when it is half empty."""
-        limit = max(self.config.max_buffered // 2, 1) if self._full else self.config.max_buffered
-        self._full = self.buffered >= limit or self.parked >= self.config.max_parked
-        return not self._full
+        """Whether more records may be taken in. Once intake was paused, not before half of the buffer is free."""
+        limit = self.config.max_buffered
+        if self._paused:
+            limit = max(limit // 2, 1)
+        return self.buffered < limit and self.parked < self.config.max_parked
 
     def quiet(self) -> None:
         """Start no more tickets, for good; what runs goes on."""
@@ -90,6 +94,16 @@ class Dispatcher:
         if tasks:
             await asyncio.wait(tasks, timeout=limit)
         return sum(not task.done() for task in tasks)
+
+    async def room(self, limit: float) -> bool:
+        """Wait up to ``limit`` seconds until more records may be taken in; in vain means that intake is paused."""
+        if not self.has_room():
+            self._room.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await self._room.wait()
+        self._paused = not self.has_room()
+        return not self._paused
 
     # --- used by lanes -------------------------------------------------------------------------------------------
 
@@ -111,6 +125,8 @@ class Dispatcher:
         """The job left its slot, or its queue."""
         self._scheduler.remove(job)
         self.pump()
+        if not self._room.is_set() and self.has_room():
+            self._room.set()
 
     def leave_isolation(self, job: Job) -> None:
         """A running suspect is cleared: it counts towards its type from now on, and the next suspect may run."""

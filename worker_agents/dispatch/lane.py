@@ -332,8 +332,14 @@ class Lane:
         """Make a state durable. What is written next builds on it, also before it is durable."""
         if not self._has(job):
             raise asyncio.CancelledError("given up before")
-        job.state = state
-        await self._journal.record(job.ticket_id, state)
+        before, job.state = job.state, state
+        try:
+            # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
+            await asyncio.shield(self._journal.record(job.ticket_id, state))
+        except JournalError:
+            if job.state is state:
+                job.state = before
+            raise
 
     async def _attempt(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
         assert job.state is not None

@@ -92,7 +92,9 @@ class Scheduler(Generic[T]):
     def armed(self, item: T) -> None:
         """Its ``started`` is durable, or not needed before it has a slot."""
         window = self._finished - self._arming_since.pop(id(item))
-        self._lookahead = max(_MIN_LOOKAHEAD, min(2 * window, self._max_lookahead))
+        # Quick to rise, slow to fall: a window without an end in it says little when tasks last longer than it.
+        wanted = max(2 * window, self._lookahead - 1, _MIN_LOOKAHEAD)
+        self._lookahead = min(wanted, self._max_lookahead)
         self._place(item, "armed")
         self._push(self._queue(item.queue).armed, item)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -30,6 +30,10 @@ _LEAVE_LIMIT = 10.0
 _UNMENDABLE = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
 
+Room = Callable[[float], Awaitable[bool]]
+"""Waits up to so many seconds until more records may be taken in, and says whether they may."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerConfig:
     """Times are seconds. ``hand_over_limit`` bounds the revoke callback."""
@@ -52,7 +56,7 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         self,
         config: ConsumerConfig,
         partition: Callable[[int, TicketConsumer], Partition],
-        has_room: Callable[[], bool],
+        room: Room,
         clock: Clock,
         emit: Emit,
     ) -> None:
@@ -61,7 +65,8 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         self.joined = False
         self._config = config
         self._new_partition = partition
-        self._has_room = has_room
+        self._room = room
+        self._has_room = True
         self._clock = clock
         self._emit = emit
         self._consumer = AIOKafkaConsumer(
@@ -123,10 +128,15 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
     # --- polling -------------------------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
+        # A short lack of room is waited out: aiokafka drops what it has fetched of a partition that is paused.
+        self._has_room = await self._room(_POLL_TIMEOUT_MS / 1000)
         self._hold_back()
         reading = [partition for partition in self.partitions.values() if partition.takes_records]
         epochs = {partition.tickets: partition.epoch for partition in reading}
-        batches = await self._next_batches(list(epochs)) if self._takes_more() else await self._getmany([])
+        if self._takes_more():
+            batches = await self._next_batches(list(epochs))
+        else:
+            batches = await self._getmany([], timeout_ms=0 if not self._has_room else _POLL_TIMEOUT_MS)
         self.polled_at = self._clock.monotonic()
         for tp, records in batches.items():
             partition = self.partitions.get(tp.partition)
@@ -147,16 +157,16 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         return batches or await self._getmany(tps, share)
 
     async def _getmany(
-        self, tps: Iterable[TopicPartition], limit: int = _RECORDS_A_POLL
+        self, tps: Iterable[TopicPartition], limit: int = _RECORDS_A_POLL, timeout_ms: int = _POLL_TIMEOUT_MS
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         # Never cancelled, always short: a cancelled getmany leaves aiokafka's idle counter up for ever.
         batches: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
-            *tps, timeout_ms=_POLL_TIMEOUT_MS, max_records=limit
+            *tps, timeout_ms=timeout_ms, max_records=limit
         )
         return batches
 
     def _takes_more(self) -> bool:
-        return not self._quiet and self._has_room()
+        return not self._quiet and self._has_room
 
     def _hold_back(self) -> None:
         """Pause what must not be read now; aiokafka forgets pauses at every rebalance."""

@@ -28,6 +28,7 @@ COMMIT_LIMIT = 8.0
 _MAX_BATCH_BYTES = 900_000
 _MAX_REQUEST_BYTES = 8 * 1024 * 1024
 _DISCARD_LIMIT = 3.0
+_BACKOFF_MS = 20
 
 # A transactional client answers state errors with assertions (``TransactionManager._transition_to``).
 PRODUCER_ERRORS = (KafkaError, AssertionError, TimeoutError, OSError)
@@ -58,6 +59,7 @@ class TransactionalProducer:
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
             max_batch_size=_MAX_BATCH_BYTES,
             max_request_size=_MAX_REQUEST_BYTES,
+            retry_backoff_ms=_BACKOFF_MS,
         )
 
     async def start(self) -> None:

@@ -119,6 +119,8 @@ def _sound(answer: Answer) -> Answer:
     for name, value, expected in fields:
         if not isinstance(value, expected):
             return _unpublishable(answer, f"has a {name} of type {type(value).__name__}")
+    if not all(isinstance(line, str) for line in result.logs):
+        return _unpublishable(answer, "has logs that are not text")
     return answer
 
 

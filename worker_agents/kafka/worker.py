@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker_agents.kafka.connection import KafkaConnection
-from worker_agents.kafka.consumer import ConsumerConfig, TicketConsumer
+from worker_agents.kafka.consumer import ConsumerConfig, Room, TicketConsumer
 from worker_agents.kafka.dead_letters import DeadLetterFormat
 from worker_agents.kafka.journal import RecordFormat
 from worker_agents.kafka.partition import LaneFactory, Partition, PartitionConfig
@@ -47,13 +46,13 @@ class KafkaWorker:
         self,
         config: KafkaWorkerConfig,
         lanes: LaneFactory,
-        has_room: Callable[[], bool],
+        room: Room,
         clock: Clock,
         emit: Emit,
     ) -> None:
         self._config = config
         self._lanes = lanes
-        self._has_room = has_room
+        self._room = room
         self._clock = clock
         self._emit = emit
         self._consumer: TicketConsumer | None = None
@@ -85,7 +84,7 @@ class KafkaWorker:
                 hand_over_limit=min(10.0, config.session_timeout / 3),
             ),
             new_partition,
-            self._has_room,
+            self._room,
             self._clock,
             self._emit,
         )

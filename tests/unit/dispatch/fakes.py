@@ -224,9 +224,10 @@ def _future() -> asyncio.Future[None]:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An order to a live run: checkpoint this, and go on."""
+    """An order to a live run: checkpoint this, and go on; when ``tolerant`` also if that is refused."""
 
     data: dict[str, Any]
+    tolerant: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -287,7 +288,8 @@ class ScriptedExecutor(BaseTaskExecutor[Parameters]):
             order = await run.orders.get()
             if not isinstance(order, Checkpoint):
                 return _outcome(order)
-            await run.context.checkpoint(order.data)
+            with contextlib.suppress(*([JournalError] if order.tolerant else [])):
+                await run.context.checkpoint(order.data)
 
 
 def _outcome(order: object) -> Any:

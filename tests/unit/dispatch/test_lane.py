@@ -421,19 +421,29 @@ async def test_the_most_urgent_ticket_gets_the_next_slot() -> None:
     world.assert_nothing_left()
 
 
-async def test_room_runs_out_at_the_limit_and_comes_back_at_half_of_it() -> None:
+async def test_room_runs_out_at_the_limit_and_comes_back_at_half_of_it_once_intake_paused() -> None:
     world = World(DispatchConfig(max_concurrent=1, max_buffered=4))
     await world.accept(*(record(number, f"t{number}") for number in range(4)))
     assert world.dispatcher.buffered == 3
-    assert world.dispatcher.has_room()
+    assert await world.dispatcher.room(0.0)
     await world.accept(record(4, "t4"))
-    assert not world.dispatcher.has_room()
+    assert not await world.dispatcher.room(0.0), "full, and so paused"
     await world.finish("t0")
     await world.finish("t1")
     assert world.dispatcher.buffered == 2
-    assert not world.dispatcher.has_room(), "not before half of it is free"
+    assert not await world.dispatcher.room(0.0), "not before half of it is free"
     await world.finish("t2")
-    assert world.dispatcher.has_room()
+    assert await world.dispatcher.room(0.0)
+
+
+async def test_a_short_lack_of_room_is_waited_out() -> None:
+    world = World(DispatchConfig(max_concurrent=1, max_buffered=2))
+    await world.accept(*(record(number, f"t{number}") for number in range(3)))
+    waiting = asyncio.create_task(world.dispatcher.room(60.0))
+    await let_it_work()
+    assert not waiting.done()
+    await world.finish("t0")
+    assert await waiting
 
 
 async def test_a_full_park_holds_intake_back() -> None:
@@ -543,6 +553,23 @@ async def test_a_checkpoint_that_cannot_be_written_is_answered() -> None:
     world.assert_nothing_left()
 
 
+async def test_a_refused_checkpoint_that_an_executor_copes_with_is_forgotten() -> None:
+    """``checkpoint`` says that it may fail; what was never durable must not spoil the states that come after it."""
+    world = World()
+    world.journal.refuses = lambda change: "large" in (getattr(change.state, "checkpoint", None) or {})
+    await world.accept(record(0, "t"))
+    world.run("t").do(Checkpoint({"job": 1}))
+    await world.work()
+    world.run("t").do(Checkpoint({"large": "x"}, tolerant=True))
+    await world.work()
+    await world.finish("t", down(retry_after=SOON))
+    assert world.journal.status_of("t") is None
+    await world.advance(SOON)
+    assert world.run("t").context.resumed_from == {"job": 1}
+    await world.finish("t")
+    world.assert_nothing_left()
+
+
 async def test_a_result_that_cannot_be_written_is_replaced_by_one_that_says_so() -> None:
     world = World()
 
@@ -609,6 +636,25 @@ async def test_a_suspended_partition_takes_no_slot_from_others() -> None:
     healthy.commit()
     await let_it_work()
     assert set(world.live()) == {"innocent"}
+
+
+async def test_suspending_gives_back_what_has_not_begun() -> None:
+    """All of it is read again; what runs goes on."""
+    world = World(DispatchConfig(max_concurrent=1))
+    await world.accept(record(0, "running"))
+    await world.accept(record(1, "waiting", dependencies=["x"]), *(record(n, f"t{n}") for n in range(2, 12)))
+    for number in range(12, 15):
+        world.lane.accept(record(number, f"t{number}"))
+    await world.lane.suspend()
+    assert set(world.lane.jobs) == set(world.live()) == {"running"}
+    assert (world.dispatcher.parked, world.dispatcher.buffered, world.dispatcher.running) == (0, 0, 1)
+    world.journal.reconcile(await world.lane.reconcile())
+    world.lane.wake()
+    await world.finish("running")
+    await world.accept(record(2, "t2"))
+    await world.finish("t2")
+    assert set(world.executor.history) == {"running", "t2"}
+    world.assert_nothing_left()
 
 
 async def test_reconciling_keeps_what_runs_and_is_ours() -> None:

@@ -216,8 +216,8 @@ class PartitionMachine(RuleBasedStateMachine):
     @rule(committed=st.integers(0, 3))
     def the_ledger_fails(self, committed: int) -> None:
         """Some of what was pending may have been committed; nobody knows."""
-        self.world.lane.quiet()
         self.journal.commit(committed, silently=True)
+        self.do(self.world.lane.suspend())
         self.suspended = True
 
     @precondition(lambda self: self.suspended)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.unit.dispatch.fakes import DONE, FakeClock, FakeJournal, World, let_it_work, record
+from tests.unit.dispatch.fakes import DONE, Checkpoint, FakeClock, FakeJournal, World, let_it_work, record
 from tests.unit.kafka.fakes import FakeProducer
 from tests.unit.kafka.test_ledger import STATE, TICKETS, started
 from worker_agents.dispatch.journal import Answer, DeadLetter, Journal, Settlement
@@ -177,6 +177,17 @@ async def test_a_checkpoint_that_the_state_topic_does_not_take_is_refused_at_onc
     assert fits.result() is None
 
 
+async def test_transactions_are_bounded_in_bytes_of_checkpoints() -> None:
+    """A transaction of two thousand large checkpoints would outlast its time limit, again after every re-opening."""
+    bench = Real()
+    for number in range(200):
+        bench.journal.record(f"t{number}", started(number, checkpoint={"data": "x" * (MAX_STATE - 1_000)}))
+    await bench.commit()
+    sizes = [sum(len(each.value or b"") for each in transaction.records) for transaction in bench.producer.log]
+    assert max(sizes) <= 4 * 1024 * 1024 + MAX_STATE
+    assert len(bench.ledger.states.active) == 200
+
+
 async def test_a_settlement_writes_result_dead_letter_state_and_floor_as_one() -> None:
     bench = Real()
     bench.ledger.tracker.begin(4)
@@ -278,3 +289,17 @@ async def test_a_ticket_goes_through_the_real_ledger() -> None:
     assert bench.ledger.states.floor == 3
     assert not bench.ledger.states.active
     assert not world.lane.jobs
+
+
+async def test_a_checkpoint_on_its_way_is_written_although_its_run_was_given_up() -> None:
+    """Remote work exists: who resumes the ticket must know of it, and the last transaction can still say so."""
+    world, bench = real_world()
+    world.lane.accept(record(0, "t"))
+    await worked(bench)
+    world.run("t").do(Checkpoint({"job": 42}))
+    await let_it_work()
+    await world.lane.stop("shutdown")
+    await worked(bench)
+    known = bench.journal.lookup("t")
+    assert isinstance(known, TicketState)
+    assert known.checkpoint == {"job": 42}

@@ -180,15 +180,6 @@ async def test_batches_are_bounded_in_bytes_of_results(bench: Bench) -> None:
         assert sum(len(record.value or b"") for record in transaction.records) <= 4 * 1024 * 1024 + 1_000_000
 
 
-async def test_batches_are_bounded_in_bytes_of_checkpoints(bench: Bench) -> None:
-    """A checkpoint may be as large as a result; a transaction of two thousand would outlast its time limit for ever."""
-    for number in range(20):
-        bench.ledger.append(Entry(f"t{number}", started(number, checkpoint={"data": "x" * 900_000})))
-    await bench.commit()
-    for transaction in bench.producer.log:
-        assert sum(len(record.value or b"") for record in transaction.records) <= 4 * 1024 * 1024 + 1_000_000
-
-
 async def test_the_position_follows_the_state_partition(bench: Bench) -> None:
     bench.ledger.append(start("a"))
     await bench.commit()

@@ -177,9 +177,18 @@ def test_what_json_has_a_form_for_is_written_in_it() -> None:
         TaskResult(success=True, output=["x" * 20_000]),  # type: ignore[arg-type]
         TaskResult(success=True, output={"x": "y" * 20_000}, metadata=None),  # type: ignore[arg-type]
         TaskResult(success=True, logs=None),  # type: ignore[arg-type]
+        TaskResult(success=True, logs=(7, None), output={"x": "y" * 20_000}),  # type: ignore[arg-type]
         TaskResult(success=False, error_message=ValueError("no text")),  # type: ignore[arg-type]
     ],
-    ids=["no metadata", "metadata list", "large output list", "large and no metadata", "no logs", "error object"],
+    ids=[
+        "no metadata",
+        "metadata list",
+        "large output list",
+        "large and no metadata",
+        "no logs",
+        "log numbers",
+        "error object",
+    ],
 )
 def test_fields_of_a_wrong_type_are_answered_too(result: TaskResult) -> None:
     """Nothing stops an executor from it, and a ticket whose result cannot be written is never settled."""
