@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,19 +157,37 @@ class Fleet:
         return worker
 
     async def submit(
-        self, tickets: Iterable[Mapping[str, Any] | bytes], *, key: Callable[[int], bytes] | None = None
+        self,
+        tickets: Iterable[Mapping[str, Any] | bytes],
+        *,
+        key: Callable[[int], bytes] | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Produce tickets; by default each to the partition of its number."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, max_request_size=4_000_000)
-        await producer.start()
-        try:
+        async with self._producer() as producer:
             sent = []
             for number, ticket in enumerate(tickets):
                 value = ticket if isinstance(ticket, bytes) else json.dumps(ticket).encode()
                 partition = number % self.partitions if key is None else None
                 record_key = b"plan-%d" % number if key is None else key(number)
-                sent.append(await producer.send(self.topics["tickets"], value, record_key, partition=partition))
+                sent.append(
+                    await producer.send(
+                        self.topics["tickets"], value, record_key, partition=partition, headers=list(headers)
+                    )
+                )
             await asyncio.gather(*sent)
+
+    async def send_tombstone(self) -> None:
+        """A record without a value, as a compacted topic may hold."""
+        async with self._producer() as producer:
+            await producer.send_and_wait(self.topics["tickets"], None, b"gone", partition=0)
+
+    @asynccontextmanager
+    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, max_request_size=4_000_000)
+        await producer.start()
+        try:
+            yield producer
         finally:
             await producer.stop()
 

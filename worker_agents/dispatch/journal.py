@@ -64,8 +64,8 @@ class Journal(Protocol):
         """What is known of a ticket of this partition."""
         ...
 
-    def record(self, ticket_id: str, state: TicketState) -> Future[None]:
-        """Remember the state of an unsettled ticket."""
+    def record(self, ticket_id: str, state: TicketState, running: Answer | None = None) -> Future[None]:
+        """Remember the state of an unsettled ticket, and publish that it is running where an answer says so."""
         ...
 
     def settle(self, settlement: Settlement) -> Future[None]:

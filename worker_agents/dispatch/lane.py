@@ -25,7 +25,7 @@ from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Answer, DeadLetter, Journal, Settlement
 from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
-from worker_agents.model.result import Finished, RetryLater
+from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.model.ticket import Envelope, Ticket, read_ticket
 from worker_agents.telemetry.events import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 WAIT_DEPENDENCY = "dependency"
 WAIT_KEY = "key_order"
 
+_RUNNING = Finished(Status.RUNNING, TaskResult(success=False))
 _UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
 
 
@@ -326,16 +327,18 @@ class Lane:
                 checkpoint_at=before.checkpoint_at if before else 0,
                 isolated=job.isolated,
             ),
+            announce=self._dispatcher.config.publish_running,
         )
 
-    async def _remember(self, job: Job, state: TicketState) -> None:
+    async def _remember(self, job: Job, state: TicketState, *, announce: bool = False) -> None:
         """Make a state durable. What is written next builds on it, also before it is durable."""
         if not self._has(job):
             raise asyncio.CancelledError("given up before")
         before, job.state = job.state, state
         try:
             # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
-            await asyncio.shield(self._journal.record(job.ticket_id, state))
+            running = self._answer(job, _RUNNING) if announce else None
+            await asyncio.shield(self._journal.record(job.ticket_id, state, running))
         except JournalError:
             if job.state is state:
                 job.state = before
@@ -416,8 +419,16 @@ class Lane:
         durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
 
     def _settlement(self, job: Job, finished: Finished, receipts: tuple[int, ...]) -> Settlement:
+        letter = None
+        if finished.dead_letter:
+            reason = finished.error_reason or Reason.INTERNAL
+            message = finished.result.error_message or ""
+            letter = DeadLetter(job.envelope, reason, message, job.attempt, job.state.delivery if job.state else 1)
+        return Settlement(receipts, self._answer(job, finished), letter)
+
+    def _answer(self, job: Job, finished: Finished) -> Answer:
         began_at = job.state.began_at if job.state else 0
-        answer = Answer(
+        return Answer(
             job.ticket_id,
             job.task_type,
             finished,
@@ -426,12 +437,6 @@ class Lane:
             ticket=job.ticket,
             traceparent=job.trace.child().traceparent,
         )
-        letter = None
-        if finished.dead_letter:
-            reason = finished.error_reason or Reason.INTERNAL
-            message = finished.result.error_message or ""
-            letter = DeadLetter(job.envelope, reason, message, job.attempt, job.state.delivery if job.state else 1)
-        return Settlement(receipts, answer, letter)
 
     def _finished(self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]) -> None:
         if durable.cancelled() or not self._has(job):

@@ -58,8 +58,10 @@ class LedgerJournal:
     def lease_is_fresh(self) -> bool:
         return self._ledger.lease.is_fresh()
 
-    def record(self, ticket_id: str, state: TicketState) -> asyncio.Future[None]:
-        entry = Entry(key=ticket_id, state=state)
+    def record(self, ticket_id: str, state: TicketState, running: Answer | None = None) -> asyncio.Future[None]:
+        now_ms = self._clock.now_ms()
+        announced = () if running is None else (self._records.results.record(running, self._partition, now_ms),)
+        entry = Entry(key=ticket_id, state=state, records=announced)
         size = entry.size()
         if size > self._records.state_max_bytes:
             entry.durable.set_exception(

@@ -71,8 +71,7 @@ class Topics:
         async with self._admin(connect_timeout) as admin:
             layout = await _describe(admin, self._names.all())
             if create:
-                await self._create_missing(admin, layout)
-                layout = await self._described_once_all_exist(admin)
+                layout = await self._create_missing(admin, layout)
         check_layout(layout, self._names)
         return layout
 
@@ -109,37 +108,36 @@ class Topics:
             attempt += 1
             await self._clock.sleep(delay)
 
-    async def _create_missing(self, admin: AIOKafkaAdminClient, layout: Layout) -> None:
+    async def _create_missing(self, admin: AIOKafkaAdminClient, layout: Layout) -> Layout:
+        """Create what is missing; the state topic last, with the partitions that the tickets topic really has."""
         names = self._names
-        tickets = layout.get(names.tickets)
-        count = tickets.partitions if tickets else DEFAULT_PARTITIONS["tickets"]
-        wanted = {
-            names.tickets: (count, {}),
-            names.results: (DEFAULT_PARTITIONS["results"], {}),
-            names.dlq: (DEFAULT_PARTITIONS["dlq"], DLQ_CONFIG),
-            names.state: (count, STATE_CONFIG),
-        }
-        new = [
-            # -1: the broker's default; aiokafka takes it only beside (empty) assignments of its own.
-            NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=dict(config))
-            for name, (partitions, config) in wanted.items()
-            if name not in layout
-        ]
-        if not new:
+        await self._create(admin, layout, names.tickets, DEFAULT_PARTITIONS["tickets"], {})
+        await self._create(admin, layout, names.results, DEFAULT_PARTITIONS["results"], {})
+        await self._create(admin, layout, names.dlq, DEFAULT_PARTITIONS["dlq"], DLQ_CONFIG)
+        layout = await self._described_once_there(admin, names.tickets, names.results, names.dlq)
+        if names.tickets in layout and names.state not in layout:
+            await self._create(admin, layout, names.state, layout[names.tickets].partitions, STATE_CONFIG)
+        return await self._described_once_there(admin, *names.all())
+
+    async def _create(
+        self, admin: AIOKafkaAdminClient, layout: Layout, name: str, partitions: int, config: Mapping[str, str]
+    ) -> None:
+        if name in layout:
             return
-        response = await admin.create_topics(new)
-        for topic, code, *rest in response.topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
+        # -1: the broker's default; aiokafka takes it only beside (empty) assignments of its own.
+        new = NewTopic(name, partitions, -1, replica_assignments={}, topic_configs=dict(config))
+        for topic, code, *rest in (await admin.create_topics([new])).topic_errors:
+            if not code:
+                self._emit(TopicCreated(topic, partitions))
+            elif for_code(code) is not TopicAlreadyExistsError:
                 message = rest[0] if rest else for_code(code).__name__
                 raise TopicLayoutInvalid(f"topic {topic!r} could not be created: {message}")
-            if not code:
-                self._emit(TopicCreated(topic, wanted[topic][0]))
 
-    async def _described_once_all_exist(self, admin: AIOKafkaAdminClient) -> Layout:
+    async def _described_once_there(self, admin: AIOKafkaAdminClient, *expected: str) -> Layout:
         """Creation is answered before every broker knows of it."""
         layout = await _describe(admin, self._names.all())
         for _ in range(50):
-            if len(layout) == len(self._names.all()):
+            if all(name in layout for name in expected):
                 break
             await self._clock.sleep(0.1)
             layout = await _describe(admin, self._names.all())

@@ -132,7 +132,7 @@ class FakeJournal:
     def lease_is_fresh(self) -> bool:
         return self.fresh
 
-    def record(self, ticket_id: str, state: TicketState) -> asyncio.Future[None]:
+    def record(self, ticket_id: str, state: TicketState, running: object = None) -> asyncio.Future[None]:  # noqa: ARG002 # as the real one
         return self._append(Change(_future(), ticket_id, state))
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
