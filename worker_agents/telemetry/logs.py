@@ -17,6 +17,9 @@ from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedL
 from worker_agents.telemetry.events import Event, FallbackUsed
 from worker_agents.telemetry.masking import SecretMasker
 
+# A kind of message from a library is told once in so many seconds.
+_REPETITION_SECONDS = 10.0
+_KINDS_KNOWN = 1_000
 # Libraries that tell too much of what goes well.
 _CHATTY = ("aiokafka", "asyncio", "httpcore", "httpx", "hvac", "urllib3", "uvicorn")
 
@@ -141,16 +144,43 @@ class _LineLogger:
     debug = info = warning = error = critical = _write
 
 
+class _Repetitions:
+    """Counts what a library says again and again: aiokafka tells of a lost broker some hundred times a second."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def withheld(self, record: logging.LogRecord) -> int | None:
+        """How many like it were withheld since the last one that was told, or ``None`` to withhold this one too."""
+        kind = (record.name, record.levelno, str(record.msg))
+        told_at, count = self._told.get(kind, (float("-inf"), 0))
+        if record.created - told_at < _REPETITION_SECONDS:
+            self._told[kind] = (told_at, count + 1)
+            return None
+        if len(self._told) >= _KINDS_KNOWN:
+            self._told.clear()
+        self._told[kind] = (record.created, 0)
+        return count
+
+
 class _LibraryHandler(logging.Handler):
-    """Hands the records of the standard library's ``logging`` to structlog."""
+    """Hands the records of the standard library's ``logging`` to structlog, the same kind every few seconds only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repetitions = _Repetitions()
 
     def emit(self, record: logging.LogRecord) -> None:
+        withheld = self._repetitions.withheld(record)
+        if withheld is None:
+            return
         try:
             message = record.getMessage()
         except (TypeError, ValueError):  # arguments that do not fit their format: a library's fault, not ours
             message = str(record.msg)
         logger = cast(FilteringBoundLogger, structlog.get_logger())
-        logger.log(_known_level(record.levelno), message, logger=record.name, exc_info=record.exc_info or None)
+        more = {"withheld": withheld} if withheld else {}
+        logger.log(_known_level(record.levelno), message, logger=record.name, exc_info=record.exc_info or None, **more)
 
 
 def _known_level(level: int) -> int:

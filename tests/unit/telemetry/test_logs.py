@@ -239,3 +239,20 @@ def test_a_reader_that_went_away_stops_the_log_and_not_the_work(stream: io.Strin
     subscriber = LogSubscriber()
     stream.close()
     subscriber(SETTLED)
+
+
+def test_what_a_library_repeats_is_told_once_with_a_count(stream: io.StringIO, lines: Lines) -> None:
+    configure_logging("INFO", "json", "worker-1", stream=stream)
+    library = logging.getLogger("somelib")
+    for number in range(50):
+        library.handle(record_of("cannot reach node %s", number, created=1_000.0 + number / 100))
+    library.handle(record_of("cannot reach node %s", 99, created=1_011.0))
+    library.handle(record_of("something else", created=1_011.0))
+    told = [(line["event"], line.get("withheld")) for line in lines()]
+    assert told == [("cannot reach node 0", None), ("cannot reach node 99", 49), ("something else", None)]
+
+
+def record_of(message: str, *arguments: object, created: float) -> logging.LogRecord:
+    record = logging.LogRecord("somelib", logging.WARNING, "", 0, message, arguments, None)
+    record.created = created
+    return record
