@@ -11,7 +11,8 @@ from worker_agents.clients.code_forge import CodeForgeClient
 from worker_agents.clients.http import HttpClient
 from worker_agents.clients.vault import KubernetesLogin, TokenLogin, VaultClient
 from worker_agents.dispatch.admission import AdmissionPolicy
-from worker_agents.dispatch.dispatcher import DispatchConfig, Dispatcher, Ordering
+from worker_agents.dispatch.config import DispatchConfig, Ordering
+from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.engine.execution_engine import ExecutionEngine
 from worker_agents.engine.retry import RetryPolicy
 from worker_agents.executors.base import BaseTaskExecutor

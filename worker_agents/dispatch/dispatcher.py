@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from worker_agents.dispatch.admission import AdmissionPolicy
+from worker_agents.dispatch.config import DispatchConfig
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.lane import Lane
@@ -19,28 +17,6 @@ from worker_agents.telemetry.events import Emit
 
 if TYPE_CHECKING:
     from worker_agents.engine.execution_engine import ExecutionEngine
-
-
-class Ordering(StrEnum):
-    """``dependencies``: a ticket starts when those it names are done. ``key``: equal keys run one after another too."""
-
-    DEPENDENCIES = "dependencies"
-    KEY = "key"
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchConfig:
-    """Counts of tickets; times are seconds. ``isolation_time`` clears a suspect that has lived so long."""
-
-    max_concurrent: int = 200
-    limits: Mapping[str, int] | None = None
-    max_buffered: int = 1_000
-    max_parked: int = 50_000
-    ordering: Ordering = Ordering.DEPENDENCIES
-    dependency_timeout: float = 3_600.0
-    isolation_time: float = 60.0
-    cancel_grace: float = 10.0
-    publish_running: bool = False
 
 
 class Dispatcher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections import defaultdict, deque
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,8 +20,11 @@ from worker_agents.dispatch.admission import (
     admit,
     check_dependencies,
 )
+from worker_agents.dispatch.config import Ordering
 from worker_agents.dispatch.job import Job, JobPhase
-from worker_agents.dispatch.journal import Answer, DeadLetter, Journal, Settlement
+from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
+from worker_agents.dispatch.queues import Dependents, Turns
+from worker_agents.dispatch.settling import answer_of, event_of, settlement_of
 from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
 from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
@@ -36,7 +38,6 @@ from worker_agents.telemetry.events import (
     RetryScheduled,
     TicketIsolated,
     TicketReleased,
-    TicketSettled,
     TicketWaiting,
 )
 
@@ -65,8 +66,8 @@ class Lane:
         self._emit = dispatcher.emit
         self._quiet = True
         self._held: list[Job] = []
-        self._waiters: defaultdict[str, set[str]] = defaultdict(set)
-        self._turns: dict[bytes, deque[Job]] = {}
+        self._waiters = Dependents()
+        self._turns = Turns()
 
     # --- what the partition tells --------------------------------------------------------------------------------
 
@@ -138,7 +139,10 @@ class Lane:
         job.attempt = state.attempt if state else 1
         if isolate and state:
             self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery))
-        if not self._must_await_turn(job):
+        if self._dispatcher.config.ordering == Ordering.KEY and not self._turns.take(job):
+            # In memory only: reading the log again restores the order.
+            self._park(job, WAIT_KEY)
+        else:
             self._consider(job)
 
     def _new_job(self, envelope: Envelope, ticket_id: str, task_type: str, ticket: Ticket | None) -> Job:
@@ -165,18 +169,6 @@ class Lane:
         job.state = known if isinstance(known, TicketState) else None
         job.attempt = job.state.attempt if job.state else 0
         self._finish(job, finished)
-
-    def _must_await_turn(self, job: Job) -> bool:
-        """In key order, a ticket whose key is in use waits in memory: reading the log again restores the order."""
-        key = job.envelope.key
-        if self._dispatcher.config.ordering != "key" or key is None:
-            return False
-        turn = self._turns.setdefault(key, deque())
-        turn.append(job)
-        if turn[0] is job:
-            return False
-        self._park(job, WAIT_KEY)
-        return True
 
     def _consider(self, job: Job) -> None:
         """Schedule the job, or let it wait for what it needs first."""
@@ -206,8 +198,7 @@ class Lane:
             job.state = self._parked_state(job, WAIT_DEPENDENCY, delay)
             self._journal.record(job.ticket_id, job.state)
         job.waits_for = set(missing)
-        for ticket_id in missing:
-            self._waiters[ticket_id].add(job.ticket_id)
+        self._waiters.add(job.ticket_id, missing)
         self._wait(job, WAIT_DEPENDENCY, delay)
 
     def _wait(self, job: Job, reason: str, delay: float) -> None:
@@ -230,11 +221,7 @@ class Lane:
         if job.phase is JobPhase.PARKED:
             self._dispatcher.parked -= 1
             job.phase = JobPhase.READY
-        for ticket_id in job.waits_for:
-            waiters = self._waiters[ticket_id]
-            waiters.discard(job.ticket_id)
-            if not waiters:
-                del self._waiters[ticket_id]
+        self._waiters.remove(job.ticket_id, job.waits_for)
         job.wake_up()
 
     def _waited(self, job: Job) -> None:
@@ -254,23 +241,15 @@ class Lane:
         else:
             self._dispatcher.enqueue(job)
 
-    def _settled(self, ticket_id: str) -> None:
-        """Wake those that waited for this ticket."""
-        for waiting in sorted(self._waiters.get(ticket_id, ())):
-            if (job := self.jobs.get(waiting)) is not None:
-                self._unpark(job)
-                self._consider(job)
-
-    def _end_turn(self, job: Job) -> None:
-        turn = self._turns.get(job.envelope.key or b"")
-        if not turn or turn[0] is not job:
-            return
-        turn.popleft()
-        if not turn:
-            del self._turns[job.envelope.key or b""]
-            return
-        self._unpark(turn[0])
-        self._consider(turn[0])
+    def _wake_others(self, job: Job) -> None:
+        """The job is done: those that depended on it, and the next of its key, may go on."""
+        for waiting in self._waiters.of(job.ticket_id):
+            if (dependent := self.jobs.get(waiting)) is not None:
+                self._unpark(dependent)
+                self._consider(dependent)
+        if (following := self._turns.leave(job)) is not None:
+            self._unpark(following)
+            self._consider(following)
 
     # --- running -------------------------------------------------------------------------------------------------
 
@@ -310,7 +289,10 @@ class Lane:
                 await self._record_started(job)
             return await self._attempt(job, ticket)
         finally:
-            self._dispatcher.release(job)
+            # A suspect keeps its place until its end is durable: the next one may kill the worker at once, and this
+            # one would be found as if it had been alone with it.
+            if not job.isolated:
+                self._dispatcher.release(job)
 
     async def _record_started(self, job: Job) -> None:
         before = job.state
@@ -337,7 +319,7 @@ class Lane:
         before, job.state = job.state, state
         try:
             # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
-            running = self._answer(job, _RUNNING) if announce else None
+            running = answer_of(job, _RUNNING, self._clock.now_ms()) if announce else None
             await asyncio.shield(self._journal.record(job.ticket_id, state, running))
         except JournalError:
             if job.state is state:
@@ -391,6 +373,7 @@ class Lane:
         job.attempt += 1
         await self._remember(job, self._parked_state(job, outcome.reason, outcome.delay))
         job.task = None
+        self._dispatcher.release(job)
         self._wait(job, outcome.reason, outcome.delay)
 
     def _parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
@@ -415,28 +398,8 @@ class Lane:
         """Publish the final result; the job ends when that is durable."""
         job.phase, job.finishing = JobPhase.SETTLING, True
         settled = tuple(job.receipts)
-        durable = self._journal.settle(self._settlement(job, finished, settled))
+        durable = self._journal.settle(settlement_of(job, finished, settled, self._clock.now_ms()))
         durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
-
-    def _settlement(self, job: Job, finished: Finished, receipts: tuple[int, ...]) -> Settlement:
-        letter = None
-        if finished.dead_letter:
-            reason = finished.error_reason or Reason.INTERNAL
-            message = finished.result.error_message or ""
-            letter = DeadLetter(job.envelope, reason, message, job.attempt, job.state.delivery if job.state else 1)
-        return Settlement(receipts, self._answer(job, finished), letter)
-
-    def _answer(self, job: Job, finished: Finished) -> Answer:
-        began_at = job.state.began_at if job.state else 0
-        return Answer(
-            job.ticket_id,
-            job.task_type,
-            finished,
-            attempts=job.attempt if began_at else 0,
-            duration_ms=max(self._clock.now_ms() - began_at, 0) if began_at else 0,
-            ticket=job.ticket,
-            traceparent=job.trace.child().traceparent,
-        )
 
     def _finished(self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]) -> None:
         if durable.cancelled() or not self._has(job):
@@ -446,28 +409,14 @@ class Lane:
             self._finish(job, Finished.failed(Reason.INTERNAL, f"the result could not be published: {error}"))
             return
         del self.jobs[job.ticket_id]
+        self._dispatcher.release(job)
         if len(job.receipts) > len(settled):
             self._journal.settle(Settlement(tuple(job.receipts[len(settled) :])))
-        self._tell(job, finished)
-        self._settled(job.ticket_id)
-        self._end_turn(job)
-
-    def _tell(self, job: Job, finished: Finished) -> None:
-        reason = finished.error_reason.value if finished.error_reason else ""
-        began_at = job.state.began_at if job.state else 0
-        self._emit(
-            TicketSettled(
-                job.ticket_id,
-                job.task_type,
-                status=finished.status.value,
-                reason=reason,
-                simulated=finished.result.simulated,
-                attempts=job.attempt if began_at else 0,
-                duration=max(self._clock.now_ms() - began_at, 0) / 1000 if began_at else 0.0,
-            )
-        )
+        self._emit(event_of(job, finished, self._clock.now_ms()))
         if finished.dead_letter:
+            reason = finished.error_reason or Reason.INTERNAL
             self._emit(DeadLettered(job.ticket_id, reason, finished.result.error_message or ""))
+        self._wake_others(job)
 
     # --- giving up -----------------------------------------------------------------------------------------------
 
@@ -486,7 +435,7 @@ class Lane:
         for job in jobs:
             self.jobs.pop(job.ticket_id, None)
             self._unpark(job)
-            self._forget_turn(job)
+            self._turns.leave(job)
             if job.context is not None:
                 job.context.cancel_reason = why
             if job.task is not None and not job.task.done():
@@ -499,13 +448,6 @@ class Lane:
         for job in jobs:
             # Also for those whose task never had a turn, and so no ``finally`` either.
             self._dispatcher.release(job)
-
-    def _forget_turn(self, job: Job) -> None:
-        turn = self._turns.get(job.envelope.key or b"")
-        if turn and job in turn:
-            turn.remove(job)
-            if not turn:
-                del self._turns[job.envelope.key or b""]
 
     def _has(self, job: Job) -> bool:
         """Whether the job is still ours to act for."""

@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from worker_agents.dispatch.admission import AdmissionPolicy
-from worker_agents.dispatch.dispatcher import DispatchConfig, Dispatcher
+from worker_agents.dispatch.config import DispatchConfig
+from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.dispatch.journal import Answer, DeadLetter, Settlement
 from worker_agents.dispatch.lane import Lane
 from worker_agents.engine.execution_engine import ExecutionEngine

@@ -21,7 +21,7 @@ from tests.unit.dispatch.fakes import (
     record,
 )
 from worker_agents.dispatch.admission import AdmissionPolicy
-from worker_agents.dispatch.dispatcher import DispatchConfig, Ordering
+from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.job import JobPhase
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, LeaseLost, Reason, TaskError
 from worker_agents.model.result import Finished, Status, TaskResult
@@ -474,6 +474,17 @@ def suspects(world: World, count: int, **changes: Any) -> list[Envelope]:
     for number in range(count):
         world.journal.known[f"s{number}"] = state(offset=number, delivery=4, **changes)
     return [record(number, f"s{number}") for number in range(count)]
+
+
+async def test_a_suspect_starts_only_when_the_end_of_the_last_one_is_durable() -> None:
+    """Else the last one, done but not committed, would be found beside the one that killed the worker."""
+    world = World()
+    await world.accept(*suspects(world, 2))
+    world.run("s0").do(DONE)
+    await let_it_work()
+    assert [change.key for change in world.journal.pending] == ["s0"]
+    await world.work()
+    assert set(world.live()) == {"s1"}
 
 
 async def test_suspects_run_one_at_a_time_beside_innocents() -> None:

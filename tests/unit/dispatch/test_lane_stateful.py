@@ -30,7 +30,7 @@ from tests.unit.dispatch.fakes import (
     let_it_work,
 )
 from worker_agents.dispatch.admission import AdmissionPolicy
-from worker_agents.dispatch.dispatcher import DispatchConfig, Ordering
+from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.kafka.offsets import OffsetTracker
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, TaskError
 from worker_agents.model.result import Status, TaskResult
@@ -334,9 +334,9 @@ class PartitionMachine(RuleBasedStateMachine):
         """Let everything come to its end."""
         if self.suspended:
             await self._open()
-        for _ in range(1_000):
+        for _ in range(200):
             await self.world.work()
-            if not self.world.lane.jobs:
+            if not self.world.live() and not self.clock.timers:
                 break
             for run in self.world.live().values():
                 run.do(TaskResult(success=True))
