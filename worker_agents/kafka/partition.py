@@ -281,6 +281,9 @@ class Partition:
     async def _suspend(self, error: Exception) -> None:
         """Nothing starts and nothing is published until the partition is open again; what runs goes on."""
         opened = self.phase is PartitionPhase.OPEN
+        if not opened:
+            # Half an opening may have charged deliveries already: the next one starts from what is written.
+            self.ledger.states.clear()
         self.phase = PartitionPhase.SUSPENDED
         self.epoch += 1
         await self.lane.suspend()
