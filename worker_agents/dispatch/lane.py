@@ -317,10 +317,11 @@ class Lane:
         if not self._has(job):
             raise asyncio.CancelledError("given up before")
         before, job.state = job.state, state
+        running = answer_of(job, _RUNNING, self._clock.now_ms()) if announce else None
+        durable = self._journal.record(job.ticket_id, state, running)
         try:
             # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
-            running = answer_of(job, _RUNNING, self._clock.now_ms()) if announce else None
-            await asyncio.shield(self._journal.record(job.ticket_id, state, running))
+            await (durable if state.checkpoint is None else asyncio.shield(durable))
         except JournalError:
             if job.state is state:
                 job.state = before

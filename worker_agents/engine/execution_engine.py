@@ -10,6 +10,7 @@ from typing import Any
 
 from worker_agents.engine.context import AttemptContext, AttemptPlan
 from worker_agents.engine.retry import RetryPolicy
+from worker_agents.engine.time_limit import Alarm
 from worker_agents.executors.base import BaseTaskExecutor, enter
 from worker_agents.executors.registry import TaskExecutorRegistry
 from worker_agents.model.clock import Clock
@@ -99,21 +100,24 @@ class ExecutionEngine:
     ) -> Outcome:
         if limit.seconds <= 0:
             return _deadline_exceeded()
-        timer = asyncio.timeout(limit.seconds)
+        alarm = Alarm(limit.seconds)
         try:
             enter(context)
-            async with timer:
-                result = await executor.execute(ticket, context)
+            result = await executor.execute(ticket, context)
             return Finished.of(_with_logs(_checked(executor, result), context))
         except asyncio.CancelledError as error:
-            if _was_asked_for():
+            if not alarm.was_alone() and _was_asked_for():
                 return self._cancelled(context)
-            return self._failed(ticket, context, RuntimeError(f"cancelled from within: {error!r}"), last_moment_ms)
+            failure: Exception = RuntimeError(f"cancelled from within: {error!r}")
         except Exception as error:  # noqa: BLE001 # the outermost frame of foreign code: the ticket must be answered
-            if timer.expired() and limit.by_deadline:
-                return _deadline_exceeded()
-            cause = TaskTimedOut(f"not finished within its time limit of {limit.seconds:.0f} s")
-            return self._failed(ticket, context, cause if timer.expired() else error, last_moment_ms)
+            failure = error
+        finally:
+            alarm.put_off()
+        if alarm.rang and limit.by_deadline:
+            return _deadline_exceeded()
+        if alarm.rang:
+            failure = TaskTimedOut(f"not finished within its time limit of {limit.seconds:.0f} s")
+        return self._failed(ticket, context, failure, last_moment_ms)
 
     def _failed(self, ticket: Ticket, context: AttemptContext, error: Exception, last_moment_ms: int | None) -> Outcome:
         """Turn an error into an outcome. A foreign one may be transient, so it is retried like any other."""

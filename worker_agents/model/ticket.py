@@ -12,7 +12,16 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from worker_agents.model.errors import InvalidTicket, Undecodable
 
@@ -73,8 +82,6 @@ def _priority(value: object) -> object:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10:
         return Priority((value > 2) + (value > 5) + (value > 8))
-    if value is None:
-        return Priority.NORMAL
     raise ValueError("must be LOW, NORMAL, HIGH, CRITICAL or an integer from 1 to 10")
 
 
@@ -89,21 +96,16 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-def _none_to_dict(value: object) -> object:
-    return {} if value is None else value
-
-
-def _none_to_list(value: object) -> object:
-    return [] if value is None else value
-
-
-def _none_to_empty(value: object) -> object:
-    return "" if value is None else value
-
-
 EpochMs = Annotated[int, Field(ge=0, le=MAX_EPOCH_MS)]
-Text = Annotated[str, BeforeValidator(_none_to_empty)]
 TicketId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TICKET_ID_LENGTH)]
+
+
+def _not_reserved(value: str) -> str:
+    if value.startswith("@"):
+        raise ValueError("must not start with '@'")
+    if not value.isprintable():
+        raise ValueError("must not contain control characters")
+    return value
 
 
 class Sla(BaseModel):
@@ -134,33 +136,30 @@ class Ticket(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    ticket_id: TicketId
-    task_type: Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_upper)]
-    plan_id: Text = ""
-    intent_id: Text = ""
-    decision_id: Text = ""
-    correlation_id: Text = ""
-    task_id: Text = ""
-    description: Text = ""
-    dependencies: Annotated[
-        tuple[TicketId, ...], BeforeValidator(_none_to_list), Field(max_length=MAX_DEPENDENCIES)
-    ] = ()
-    status: Annotated[str, BeforeValidator(lambda value: _upper("PENDING" if value is None else value))] = "PENDING"
+    ticket_id: Annotated[TicketId, AfterValidator(_not_reserved)]
+    task_type: Annotated[str, StringConstraints(min_length=1, max_length=100, to_upper=True)]
+    plan_id: str = ""
+    intent_id: str = ""
+    decision_id: str = ""
+    correlation_id: str = ""
+    task_id: str = ""
+    description: str = ""
+    dependencies: Annotated[tuple[TicketId, ...], Field(max_length=MAX_DEPENDENCIES)] = ()
+    status: Annotated[str, StringConstraints(to_upper=True)] = "PENDING"
     priority: Annotated[Priority, BeforeValidator(_priority)] = Priority.NORMAL
-    sla: Annotated[Sla, BeforeValidator(lambda value: _DEFAULT_SLA if value is None else value)] = _DEFAULT_SLA
-    qos: Annotated[Qos, BeforeValidator(lambda value: _DEFAULT_QOS if value is None else value)] = _DEFAULT_QOS
-    parameters: Annotated[dict[str, Any], BeforeValidator(_none_to_dict)] = Field(default_factory=dict)
-    metadata: Annotated[dict[str, Any], BeforeValidator(_none_to_dict)] = Field(default_factory=dict)
+    sla: Sla = _DEFAULT_SLA
+    qos: Qos = _DEFAULT_QOS
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: EpochMs | None = None
 
-    @field_validator("ticket_id")
+    @model_validator(mode="before")
     @classmethod
-    def _not_reserved(cls, value: str) -> str:
-        if value.startswith("@"):
-            raise ValueError("must not start with '@'")
-        if not value.isprintable():
-            raise ValueError("must not contain control characters")
-        return value
+    def _null_is_absent(cls, document: object) -> object:
+        """Producers write ``null`` for what they do not know: it has its default then."""
+        if not isinstance(document, dict):
+            return document
+        return {name: value for name, value in document.items() if value is not None}
 
     @property
     def is_at_most_once(self) -> bool:
