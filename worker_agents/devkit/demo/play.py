@@ -192,6 +192,11 @@ def _show_letter(screen: Screen, topic: str, story: Story) -> None:
 
 async def _stay(screen: Screen, built: Stage) -> None:
     """Until Ctrl-C or SIGTERM, or until the worker ends."""
+    # Before anything is said: whoever reads it may press Ctrl-C at once.
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
     program = _program()
     screen.heading("Everything stays up until Ctrl-C. In another terminal:")
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "CODE_FORGE_URL"):
@@ -206,10 +211,6 @@ async def _stay(screen: Screen, built: Stage) -> None:
         screen.line(f"    {program} {command}")
     screen.line(f"    curl {built.url}/metrics")
     screen.line(f"    tail -f {built.log}")
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
     waiting, guarding = asyncio.create_task(ended.wait()), asyncio.create_task(built.watch_worker())
     try:
         await asyncio.wait([waiting, guarding], return_when=asyncio.FIRST_COMPLETED)
