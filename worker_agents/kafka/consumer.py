@@ -215,22 +215,26 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
     async def prove_membership(self, tp: TopicPartition, floor: int | None) -> None:
         """Commit the floor again: the group answers only its current members.
 
-        The floor is the truth, so it is harmless. A member that was left behind waits here for its next assignment,
+        The floor is the truth, so it is harmless; where it is not known, what is committed is committed again. A member that was left behind waits here for its next assignment,
         or is closed by it.
         """
         while True:
             await self._stable.wait()
             try:
                 async with self._membership:
-                    if not self._stable.is_set() or not self._is_assigned(tp):
-                        continue
-                    await self._consumer.commit({tp: OffsetAndMetadata(floor or 0, "")})
-                    return
+                    if self._stable.is_set() and self._is_assigned(tp):
+                        offset = await self._start_of(tp) if floor is None else floor
+                        await self._consumer.commit({tp: OffsetAndMetadata(offset, "")})
+                        return
             except (CommitFailedError, IllegalStateError):
-                await self._clock.sleep(_RETRY_DELAY)
+                pass  # a rebalance is coming, and with it the next assignment or the partition's end
             except KafkaError as error:
                 self._emit(KafkaTrouble(f"proving the membership of partition {tp.partition}", repr(error)))
-                await self._clock.sleep(_RETRY_DELAY)
+            await self._clock.sleep(_RETRY_DELAY)
+
+    async def _start_of(self, tp: TopicPartition) -> int:
+        beginning, _, committed = await self.bounds(tp)
+        return beginning if committed is None else committed
 
     def _is_assigned(self, tp: TopicPartition) -> bool:
         return tp in self._consumer.assignment()

@@ -152,6 +152,7 @@ class Partition:
         )
         self.lane = lanes(LedgerJournal(self.ledger, config.records, config.worker, self.number, clock))
         self._revoked = False
+        self._handed_over = False
         self._producer: TransactionalProducer | None = None
         self._driver: asyncio.Task[None] | None = None
         self._retaining: asyncio.Task[None] | None = None
@@ -224,6 +225,7 @@ class Partition:
         await self._hand_over(limit)
 
     async def _hand_over(self, limit: float) -> None:
+        self._handed_over = True
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(limit):
                 await self.ledger.append_facts(self._owner(handed_over=True))
@@ -255,8 +257,8 @@ class Partition:
     async def _renew_lease(self) -> None:
         while True:
             await self._clock.sleep(self._config.lease_interval)
-            if not self._revoked:
-                self.ledger.append_facts(self._owner())
+            # Also while the group re-distributes: nobody else can have the partition as long as this succeeds.
+            self.ledger.append_facts(self._owner(handed_over=self._handed_over))
 
     async def _fail_without_lease(self) -> None:
         await self._lease_lost.wait()
@@ -295,6 +297,7 @@ class Partition:
 
     async def _retain(self) -> None:
         """The group gave the partition back: if the old producer can still write, nobody else owned it meanwhile."""
+        self._handed_over = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_LIMIT * 2):
                 await self.ledger.append_facts(self._owner())
@@ -305,7 +308,7 @@ class Partition:
     # --- opening -------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        self.phase = PartitionPhase.OPENING
+        self.phase, self._handed_over = PartitionPhase.OPENING, False
         self._emit(PartitionOpening(self.number))
         began = self._clock.monotonic()
         self._producer = TransactionalProducer(
