@@ -399,7 +399,7 @@ def _asks_for_nothing(envelope: Envelope) -> bool:
     return envelope.value is None
 
 
-PROFILE = settings(max_examples=150, stateful_step_count=50)
+PROFILE = settings(max_examples=100, stateful_step_count=50)
 TestDependencyOrder = PartitionMachine.TestCase
 TestDependencyOrder.settings = PROFILE
 TestKeyOrder = KeyOrderMachine.TestCase
