@@ -17,7 +17,8 @@ from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
 NO_OP_TICKETS = 60_000
-WAITING_TICKETS = 20_000
+# Long enough that the first and the last wave, which cannot fill all slots, do not count for much.
+WAITING_TICKETS = 50_000
 WAIT_SECONDS = 0.2
 SLOTS = 500
 

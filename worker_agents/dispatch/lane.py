@@ -162,13 +162,20 @@ class Lane:
         if refusal.ticket_id is None:
             letter = DeadLetter(envelope, refusal.reason, refusal.message, attempts=0, delivery=1)
             self._emit(DeadLettered("", refusal.reason, refusal.message))
-            self._journal.settle(Settlement((envelope.receipt,), dead_letter=letter))
+            kept = self._journal.settle(Settlement((envelope.receipt,), dead_letter=letter))
+            kept.add_done_callback(lambda done: self._settle_refused(done, envelope.receipt))
             return
         job = self._new_job(envelope, refusal.ticket_id, refusal.task_type, refusal.ticket)
         known = self._journal.lookup(refusal.ticket_id)
         job.state = known if isinstance(known, TicketState) else None
         job.attempt = job.state.attempt if job.state else 0
         self._finish(job, finished)
+
+    def _settle_refused(self, kept: asyncio.Future[None], receipt: int) -> None:
+        """A dead letter that Kafka itself refused is told of and finished with: it must not stop the line."""
+        if not kept.cancelled() and (error := kept.exception()) is not None:
+            self._emit(DeadLettered("", Reason.INTERNAL, f"the dead letter itself could not be written: {error}"))
+            self._journal.settle(Settlement((receipt,)))
 
     def _consider(self, job: Job) -> None:
         """Schedule the job, or let it wait for what it needs first."""
@@ -335,7 +342,7 @@ class Lane:
             checkpoint=job.state.checkpoint,
             checkpoint_at=job.state.checkpoint_at,
             save=lambda data: self._save_checkpoint(job, data),
-            owns_ticket=self._journal.lease_is_fresh,
+            owns_ticket=lambda: self._has(job) and self._journal.lease_is_fresh(),
             trace=lambda: job.trace,
         )
         release = self._release_from_isolation(job) if job.isolated else None

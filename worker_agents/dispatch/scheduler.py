@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from worker_agents.dispatch.job import ISOLATED
 
 _MIN_LOOKAHEAD = 4
+_FALL = 0.1
 _HEAPS = frozenset({"ready", "armed"})
 
 Urgency = tuple[int, int, int]
@@ -59,7 +60,7 @@ class Scheduler(Generic[T]):
         self._sequence = 0
         self._begun = 0
         self._finished = 0
-        self._lookahead = _MIN_LOOKAHEAD
+        self._lookahead: float = _MIN_LOOKAHEAD
         self._count = {"ready": 0, "arming": 0, "armed": 0, "running": 0}
 
     @property
@@ -92,8 +93,8 @@ class Scheduler(Generic[T]):
     def armed(self, item: T) -> None:
         """Its ``started`` is durable, or not needed before it has a slot."""
         window = self._finished - self._arming_since.pop(id(item))
-        # Quick to rise, slow to fall: a window without an end in it says little when tasks last longer than it.
-        wanted = max(2 * window, self._lookahead - 1, _MIN_LOOKAHEAD)
+        # Quick to rise, slow to fall: the next commit may take ten times as long as this one did.
+        wanted = max(2 * window, self._lookahead - _FALL, _MIN_LOOKAHEAD)
         self._lookahead = min(wanted, self._max_lookahead)
         self._place(item, "armed")
         self._push(self._queue(item.queue).armed, item)

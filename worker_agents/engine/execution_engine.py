@@ -144,7 +144,7 @@ class ExecutionEngine:
         else:
             seconds = executor.time_limit(ticket)
         if plan.checkpoint_at:
-            seconds = max(seconds - (now_ms - plan.checkpoint_at) / 1000, _LAST_LOOK)
+            seconds = max(seconds - (now_ms - plan.checkpoint_at) / 1000, min(seconds, _LAST_LOOK))
         if ticket.sla.deadline is None:
             return TimeLimit(seconds, by_deadline=False)
         left = (ticket.sla.deadline - now_ms) / 1000

@@ -229,6 +229,8 @@ class PartitionLedger:
         return batch
 
     def _records(self, batch: Iterable[Entry], floor: int | None, tombstones: Iterable[str]) -> Iterable[OutRecord]:
+        for key in tombstones:
+            yield self._state_record(key, None)
         for entry in batch:
             yield from entry.records
             if entry.encoded is not None:
@@ -237,8 +239,6 @@ class PartitionLedger:
                 yield self._state_record(*encode_fact(fact))
         if floor is not None:
             yield self._state_record(*encode_fact(floor))
-        for key in tombstones:
-            yield self._state_record(key, None)
 
     def _state_record(self, key: str, value: bytes | None) -> OutRecord:
         return OutRecord(self.place.state.topic, value, key.encode(), partition=self.place.state.partition)

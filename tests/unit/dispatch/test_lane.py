@@ -545,6 +545,25 @@ async def test_clearing_a_suspect_does_not_undo_its_checkpoint() -> None:
 # --- trouble with the journal ------------------------------------------------------------------------------------
 
 
+async def test_a_refused_dead_letter_does_not_stop_the_line() -> None:
+    world = World()
+    world.journal.refuses = lambda change: change.settlement is not None and change.settlement.dead_letter is not None
+    await world.accept(Envelope(0, b"no json"), record(1, "t"))
+    await world.work()
+    assert 0 in world.journal.settled
+    await world.finish("t")
+    world.assert_nothing_left()
+
+
+async def test_a_run_that_was_given_up_may_start_nothing_remote() -> None:
+    world = World()
+    await world.accept(record(0, "t"))
+    context = world.run("t").context
+    await world.lane.stop("taken_over")
+    with pytest.raises(LeaseLost):
+        context.start_remote("generate")
+
+
 async def test_a_start_that_cannot_be_written_is_answered() -> None:
     world = World()
     world.journal.refuses = lambda change: change.key == "t" and isinstance(change.state, TicketState)
