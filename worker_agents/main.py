@@ -43,6 +43,7 @@ def build(
 
     Raises :class:`StartupError` and :class:`RegistryError` for what cannot work.
     """
+    _refuse_references(settings)
     clock = clock or SystemClock()
     bus, metrics = EventBus(), Metrics()
     integrations = Integrations(settings, bus.emit)
@@ -65,6 +66,14 @@ def build(
     status.observe(application)
     status.provide_gauges(metrics)
     return application
+
+
+def _refuse_references(settings: Settings) -> None:
+    """A reference that nobody resolves would be sent as if it were the secret."""
+    if references := settings.vault_references():
+        raise SettingsInvalid(
+            [f"{name}: vault:path#key cannot be read yet; set the secret itself, or {name}_FILE" for name in references]
+        )
 
 
 class Integrations:

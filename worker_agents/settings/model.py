@@ -39,6 +39,11 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
+    def vault_references(self) -> tuple[str, ...]:
+        """Variables of the secrets that are to be read from Vault."""
+        secrets = {name: getattr(self, name).get_secret_value() for name in FIELDS if is_secret(FIELDS[name])}
+        return tuple(variable_of(name) for name, secret in secrets.items() if secret.startswith(VAULT_PREFIX))
+
     def secret_values(self) -> tuple[str, ...]:
         """The secrets themselves, for the masker of logs. Vault references are no secrets."""
         secrets = (getattr(self, name).get_secret_value() for name in FIELDS if is_secret(FIELDS[name]))

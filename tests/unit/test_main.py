@@ -1,0 +1,21 @@
+"""What cannot be built is refused before anything is started."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker_agents.main import build
+from worker_agents.model.errors import SettingsInvalid
+from worker_agents.settings import load_settings
+
+
+def test_a_task_type_without_an_executor_is_refused() -> None:
+    settings = load_settings({"SUPPORTED_TASK_TYPES": "EXECUTE,BREW", "CODE_FORGE_ENABLED": "false"})
+    with pytest.raises(SettingsInvalid, match="SUPPORTED_TASK_TYPES: no executor for BREW"):
+        build(settings)
+
+
+def test_a_secret_that_nobody_would_resolve_is_refused() -> None:
+    environ = {"VAULT_ENABLED": "true", "VAULT_ADDRESS": "http://vault:8200", "CODE_FORGE_TOKEN": "vault:forge#token"}
+    with pytest.raises(SettingsInvalid, match="CODE_FORGE_TOKEN: vault:path#key cannot be read yet"):
+        build(load_settings(environ))
