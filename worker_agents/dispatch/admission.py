@@ -9,9 +9,9 @@ from enum import StrEnum
 from worker_agents.model.errors import Reason, TicketRejected
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, TicketState
-from worker_agents.model.ticket import Envelope, Ticket, read_ticket
+from worker_agents.model.ticket import KNOWN_TASK_TYPES, Envelope, Ticket, read_ticket
 
-PLATFORM_TASK_TYPES = frozenset({"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY", "COMPENSATE", "QUERY", "TRANSFORM"})
+PLATFORM_TASK_TYPES = KNOWN_TASK_TYPES | {"COMPENSATE", "QUERY", "TRANSFORM"}
 """Every type of the wider platform's schema (``contracts.md`` 1.5); which of them run here is the registry's say."""
 
 _RETENTION_MARGIN_MS = 3_600_000

@@ -52,8 +52,6 @@ class Job:
     phase: JobPhase = JobPhase.READY
     why_waiting: str = ""
     waits_for: set[str] = field(default_factory=set)
-    since_ms: int = 0
-    due_ms: int = 0
     task: asyncio.Task[None] | None = None
     slot: asyncio.Future[None] | None = None
     timer: Cancellable | None = None

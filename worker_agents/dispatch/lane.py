@@ -147,7 +147,6 @@ class Lane:
 
     def _new_job(self, envelope: Envelope, ticket_id: str, task_type: str, ticket: Ticket | None) -> Job:
         job = Job(self, ticket_id, task_type, envelope, [envelope.receipt], ticket, None)
-        job.since_ms = self._clock.now_ms()
         self.jobs[ticket_id] = job
         return job
 
@@ -212,9 +211,8 @@ class Lane:
         """Park the job for ``delay`` seconds, or until its last moment where that comes first."""
         now_ms = self._clock.now_ms()
         last = self._last_moment_ms(job)
-        job.due_ms = now_ms + int(delay * 1000)
         self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay))
-        if last is not None and last < job.due_ms:
+        if last is not None and last < now_ms + int(delay * 1000):
             delay = max((last - now_ms) / 1000, 0.0)
         self._park(job, reason)
         job.timer = self._clock.call_later(delay, lambda: self._waited(job))

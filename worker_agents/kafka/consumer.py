@@ -18,7 +18,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from worker_agents.kafka.connection import KafkaConnection
-from worker_agents.kafka.partition import Partition, PartitionPhase
+from worker_agents.kafka.partition import Partition
 from worker_agents.kafka.tasks import give_up_after
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit, KafkaTrouble
@@ -238,10 +238,3 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
 
     def _is_assigned(self, tp: TopicPartition) -> bool:
         return tp in self._consumer.assignment()
-
-    # --- what the outside sees -----------------------------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Every assigned partition is open; none assigned counts as open once the group was joined."""
-        return self.joined and all(p.phase is PartitionPhase.OPEN for p in self.partitions.values())

@@ -59,9 +59,9 @@ class LedgerJournal:
         return self._ledger.lease.is_fresh()
 
     def record(self, ticket_id: str, state: TicketState, running: Answer | None = None) -> asyncio.Future[None]:
-        now_ms = self._clock.now_ms()
-        announced = () if running is None else (self._records.results.record(running, self._partition, now_ms),)
-        entry = Entry(key=ticket_id, state=state, records=announced)
+        entry = Entry(key=ticket_id, state=state)
+        if running is not None:
+            entry.records = (self._records.results.record(running, self._partition, self._clock.now_ms()),)
         size = entry.size()
         if size > self._records.state_max_bytes:
             entry.durable.set_exception(
