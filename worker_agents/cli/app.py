@@ -126,9 +126,10 @@ def results(
     as_json: Json = False,
 ) -> None:
     """List the newest results."""
-    from worker_agents.cli.results import ResultFilter, show_results
+    from worker_agents.cli.listing import RecordFilter
+    from worker_agents.cli.results import show_results
 
-    show_results(ResultFilter(ticket, status, task_type, plan), limit=limit, follow=follow, as_json=as_json)
+    show_results(RecordFilter(ticket, status, task_type, plan), limit=limit, follow=follow, as_json=as_json)
 
 
 @app.command(rich_help_panel="Tickets")
@@ -149,9 +150,10 @@ def tickets(
     as_json: Json = False,
 ) -> None:
     """List the newest tickets, and how far each has come."""
-    from worker_agents.cli.tickets import TicketFilter, show_tickets
+    from worker_agents.cli.listing import RecordFilter
+    from worker_agents.cli.tickets import show_tickets
 
-    show_tickets(TicketFilter(ticket, status, task_type, plan), limit=limit, follow=follow, as_json=as_json)
+    show_tickets(RecordFilter(ticket, status, task_type, plan), limit=limit, follow=follow, as_json=as_json)
 
 
 @dlq.command("list")

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from worker_agents.cli.output import print_json, print_json_line, print_table
 from worker_agents.kafka.reader import Record, TopicReader
 
 JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """What is not ``None`` must be equal; status and type without regard to case."""
+
+    ticket_id: str | None = None
+    status: str | None = None
+    task_type: str | None = None
+    plan_id: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self == RecordFilter()
+
+    def fits(self, document: Mapping[str, Any], status_field: str) -> bool:
+        """Whether a result or ticket is wanted; ``status_field`` is where it says how far it is."""
+        return (
+            self.ticket_id in (None, document.get("ticket_id"))
+            and self.plan_id in (None, document.get("plan_id"))
+            and (self.status is None or self.status.upper() == document.get(status_field))
+            and (self.task_type is None or self.task_type.upper() == document.get("task_type"))
+        )
 
 
 async def newest(reader: TopicReader, fits: Callable[[Record], bool], limit: int, *, everything: bool) -> list[Record]:

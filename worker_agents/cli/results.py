@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from worker_agents.cli.access import complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, NotFound
-from worker_agents.cli.listing import newest, print_all, print_one
+from worker_agents.cli.listing import RecordFilter, newest, print_all, print_one
 from worker_agents.cli.output import printable, time_text
 from worker_agents.kafka.reader import Record
 from worker_agents.model.result import Status
@@ -21,40 +20,18 @@ JsonObject = dict[str, Any]
 _COLUMNS = ("at", "ticket", "type", "status", "reason", "attempts", "took", "worker", "message")
 
 
-@dataclass(frozen=True, slots=True)
-class ResultFilter:
-    """What is not ``None`` must be equal; status and type without regard to case."""
-
-    ticket_id: str | None = None
-    status: str | None = None
-    task_type: str | None = None
-    plan_id: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == ResultFilter()
-
-    def fits(self, result: JsonObject) -> bool:
-        return (
-            self.ticket_id in (None, result.get("ticket_id"))
-            and self.plan_id in (None, result.get("plan_id"))
-            and (self.status is None or self.status.upper() == result.get("status"))
-            and (self.task_type is None or self.task_type.upper() == result.get("task_type"))
-        )
-
-
-def show_results(wanted: ResultFilter, *, limit: int, follow: bool, as_json: bool) -> None:
+def show_results(wanted: RecordFilter, *, limit: int, follow: bool, as_json: bool) -> None:
     """Print the newest results that fit, then, with ``follow``, those that come."""
     if wanted.status is not None and wanted.status.upper() not in Status.__members__:
         raise BadUsage(f"--status {wanted.status} is none of {', '.join(Status)}")
     complete(_show(settings_of_command(), wanted, limit, follow, as_json))
 
 
-async def _show(settings: Settings, wanted: ResultFilter, limit: int, follow: bool, as_json: bool) -> None:
+async def _show(settings: Settings, wanted: RecordFilter, limit: int, follow: bool, as_json: bool) -> None:
     cluster = await reach(settings)
     async with cluster.reader(cluster.names.results) as reader:
         records = await newest(
-            reader, lambda record: wanted.fits(document_of(record)), limit, everything=not wanted.is_empty
+            reader, lambda record: wanted.fits(document_of(record), "status"), limit, everything=not wanted.is_empty
         )
         documents = [document_of(record) for record in records]
         if not documents and wanted.ticket_id is not None and not follow:
@@ -66,7 +43,7 @@ async def _show(settings: Settings, wanted: ResultFilter, limit: int, follow: bo
             print_one(document, one_line, as_json=as_json)
         async for record in reader.following():
             document = document_of(record)
-            if wanted.fits(document):
+            if wanted.fits(document, "status"):
                 print_one(document, one_line, as_json=as_json)
 
 

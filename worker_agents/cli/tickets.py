@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import takewhile
 from typing import Any
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, NotFound
-from worker_agents.cli.listing import newest, print_all, print_one
+from worker_agents.cli.listing import RecordFilter, newest, print_all, print_one
 from worker_agents.cli.output import preview, printable, time_text
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.ticket_board import Progress, TicketBoard, read_or_none
@@ -21,41 +21,22 @@ JsonObject = dict[str, Any]
 _COLUMNS = ("at", "ticket", "type", "plan", "priority", "place", "progress", "attempt", "detail")
 
 
-@dataclass(frozen=True, slots=True)
-class TicketFilter:
-    """What is not ``None`` must be equal; status and type without regard to case."""
-
-    ticket_id: str | None = None
-    status: str | None = None
-    task_type: str | None = None
-    plan_id: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == TicketFilter()
-
-    def fits(self, ticket: JsonObject) -> bool:
-        return (
-            self.ticket_id in (None, ticket["ticket_id"])
-            and self.plan_id in (None, ticket["plan_id"])
-            and (self.status is None or self.status.upper() == ticket["progress"])
-            and (self.task_type is None or self.task_type.upper() == ticket["task_type"])
-        )
-
-
-def show_tickets(wanted: TicketFilter, *, limit: int, follow: bool, as_json: bool) -> None:
+def show_tickets(wanted: RecordFilter, *, limit: int, follow: bool, as_json: bool) -> None:
     """Print the newest tickets that fit; with ``follow`` then each that arrives or gets further."""
     if wanted.status is not None and wanted.status.upper() not in Progress.__members__:
         raise BadUsage(f"--status {wanted.status} is none of {', '.join(Progress)}")
     complete(_show(settings_of_command(), wanted, limit, follow, as_json))
 
 
-async def _show(settings: Settings, wanted: TicketFilter, limit: int, follow: bool, as_json: bool) -> None:
+async def _show(settings: Settings, wanted: RecordFilter, limit: int, follow: bool, as_json: bool) -> None:
     cluster = await reach(settings)
     board = await _board(cluster)
     async with cluster.reader(cluster.names.tickets) as reader:
         records = await newest(
-            reader, lambda record: wanted.fits(document_of(record, board)), limit, everything=not wanted.is_empty
+            reader,
+            lambda record: wanted.fits(document_of(record, board), "progress"),
+            limit,
+            everything=not wanted.is_empty,
         )
     documents = [document_of(record, board) for record in records]
     if not documents and wanted.ticket_id is not None and not follow:
@@ -78,7 +59,7 @@ async def _board(cluster: Cluster) -> TicketBoard:
     return board
 
 
-async def _follow(cluster: Cluster, wanted: TicketFilter, shown: Sequence[JsonObject], as_json: bool) -> None:
+async def _follow(cluster: Cluster, wanted: RecordFilter, shown: Sequence[JsonObject], as_json: bool) -> None:
     """Both topics side by side; what changed since ``shown`` was printed comes first."""
     changes = Changes(TicketBoard(cluster.names.tickets, cluster.names.state))
     async with cluster.reader(cluster.names.tickets, cluster.names.state) as reader:
@@ -93,8 +74,8 @@ async def _follow(cluster: Cluster, wanted: TicketFilter, shown: Sequence[JsonOb
                 _print_if_wanted(document, wanted, as_json=as_json)
 
 
-def _print_if_wanted(document: JsonObject, wanted: TicketFilter, *, as_json: bool) -> None:
-    if wanted.fits(document):
+def _print_if_wanted(document: JsonObject, wanted: RecordFilter, *, as_json: bool) -> None:
+    if wanted.fits(document, "progress"):
         print_one(document, one_line, as_json=as_json)
 
 
