@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container
-from dataclasses import dataclass
 from enum import StrEnum
 
 from worker_agents.model.errors import Reason, TicketRejected
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, TicketState
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import KNOWN_TASK_TYPES, Envelope, Ticket, read_ticket
 
 PLATFORM_TASK_TYPES = KNOWN_TASK_TYPES | {"COMPENSATE", "QUERY", "TRANSFORM"}
@@ -27,24 +27,24 @@ class Ignored(StrEnum):
     OTHER_GROUP = "other_group"
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Ignore:
     kind: Ignored
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class AlreadyDone:
     ticket_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class InFlight:
     """A copy of a ticket that this worker is at already."""
 
     ticket_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Refuse:
     """Settle FAILED at once. ``ticket_id`` is ``None`` where nobody can be answered: then only a dead letter remains."""
 
@@ -56,7 +56,7 @@ class Refuse:
     ticket: Ticket | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Admit:
     """Run it, or resume it from ``state``. ``isolate`` means: not beside another suspect."""
 
@@ -68,7 +68,7 @@ class Admit:
 Decision = Ignore | AlreadyDone | InFlight | Refuse | Admit
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class AdmissionPolicy:
     """``task_types`` are those with an executor; ``supported`` is the operator's explicit choice, if any.
 
@@ -154,17 +154,17 @@ def _refused(ticket: Ticket, reason: Reason, message: str, dead_letter: bool) ->
     return Refuse(reason, message, ticket.ticket_id, ticket.task_type, dead_letter, ticket)
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DependenciesMet:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DependencyFailed:
     ticket_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DependenciesMissing:
     ticket_ids: tuple[str, ...]
 

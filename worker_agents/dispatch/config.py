@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from worker_agents.model.structs import struct
 
 
 class Ordering(StrEnum):
@@ -14,7 +15,7 @@ class Ordering(StrEnum):
     KEY = "key"
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DispatchConfig:
     """Counts of tickets; times are seconds. ``isolation_time`` clears a suspect that has lived so long."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from asyncio import Future
-from dataclasses import dataclass
 from typing import Protocol
 
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Finished
 from worker_agents.model.state import KnownState, TicketState
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Envelope, Ticket
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Answer:
     """Everything that a published result says. ``duration_ms`` runs from the first attempt.
 
@@ -28,7 +28,7 @@ class Answer:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DeadLetter:
     """A record given up, to be kept byte for byte with the reason."""
 
@@ -39,7 +39,7 @@ class DeadLetter:
     delivery: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Settlement:
     """All that becomes of some records at once: an answer, a dead letter, both, or nothing but being finished with.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import JournalError, LeaseLost
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Ticket
 from worker_agents.telemetry.tracing import TraceContext
 
@@ -19,7 +19,7 @@ MAX_LOG_LINES = 2_000
 MAX_LOG_LINE = 4_000
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class AttemptPlan:
     """What the attempt stands on. Times are epoch milliseconds, ``time_limit`` seconds.
 

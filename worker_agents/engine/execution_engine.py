@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from worker_agents.engine.context import AttemptContext, AttemptPlan
@@ -16,6 +16,7 @@ from worker_agents.executors.registry import TaskExecutorRegistry
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import InvalidParameters, JournalError, Reason, TaskError, TaskTimedOut
 from worker_agents.model.result import Finished, Outcome, TaskResult
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Ticket
 from worker_agents.telemetry.events import AttemptEnded, AttemptStarted, Emit, ExecutorCrashed
 
@@ -25,7 +26,7 @@ CANCELLED_BY_OPERATOR = "cancelled"
 _LAST_LOOK = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TimeLimit:
     """Seconds an attempt may take, and whether it is the ticket's deadline that sets them."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from worker_agents.model.errors import Reason, TaskError
 from worker_agents.model.result import Finished, RetryLater
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import MAX_RETRIES_CAP, Ticket
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class RetryPolicy:
     """Full jitter over an exponential back-off. Times are seconds.
 

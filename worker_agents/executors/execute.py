@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, model_validator
 
 from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters, VaultClient
+from worker_agents.executors.fallback import OUTAGES, Fallback, FallbackChoice
 from worker_agents.executors.generation import Followed, GenerationFollower, GenerationService
 from worker_agents.executors.polling import Patience
 from worker_agents.executors.simulation import simulated_execution
-from worker_agents.model.errors import IntegrationDisabled, IntegrationUnavailable, TaskError, UnknownOutcome
+from worker_agents.model.errors import IntegrationDisabled, TaskError, UnknownOutcome
 from worker_agents.model.result import TaskResult
 from worker_agents.model.ticket import Ticket
-from worker_agents.telemetry.events import Emit, FallbackUsed
+from worker_agents.telemetry.events import Emit
 
 GENERATION_LIMIT_SECONDS = 1800.0
 LOG_EVENT = "execute_code_forge_error"
 RUNTIME = "code_forge"
 _ONLY_TEMPLATES = "this worker executes through Code Forge templates only"
-
-Fallback = Literal["simulate", "fail"]
 
 
 def _blank_to_none(value: object) -> object:
@@ -76,14 +75,13 @@ class ExecuteExecutor(BaseTaskExecutor[ExecuteParameters]):
         emit: Emit,
         vault_client: VaultClient | None = None,
         code_forge_client: GenerationService | None = None,
-        fallback: Fallback = "simulate",
+        fallback: FallbackChoice = "simulate",
         patience: Patience | None = None,
         rng: random.Random | None = None,
     ) -> None:
         super().__init__(vault_client=vault_client, code_forge_client=code_forge_client)
         self._service = code_forge_client
-        self._emit = emit
-        self._fallback = fallback
+        self._fallback = Fallback("code_forge", fallback, emit)
         self._patience = patience or Patience()
         self._rng = rng
 
@@ -100,9 +98,7 @@ class ExecuteExecutor(BaseTaskExecutor[ExecuteParameters]):
             else:
                 context.log(f"resumed generation {request_id}")
             followed = await self._follow(request_id, parameters, context)
-        except (IntegrationUnavailable, IntegrationDisabled) as error:
-            if self._fallback == "fail":
-                raise
+        except OUTAGES as error:
             return self._simulated(ticket, context, error, request_id)
         return _result(followed, context)
 
@@ -128,8 +124,7 @@ class ExecuteExecutor(BaseTaskExecutor[ExecuteParameters]):
     def _simulated(
         self, ticket: Ticket, context: ExecutionContext, error: TaskError, request_id: str | None
     ) -> TaskResult:
-        self._emit(FallbackUsed(ticket.ticket_id, ticket.task_type, "code_forge", error.reason, str(error), LOG_EVENT))
-        context.log(f"Code Forge: {error}")
+        self._fallback.announce(error, ticket, context, log_event=LOG_EVENT)
         return simulated_execution(
             ticket, reason=error.reason, duration_seconds=_seconds(context), abandoned_request_id=request_id
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, Phase, TicketState
+from worker_agents.model.structs import struct
 
 FLOOR_KEY = "@floor"
 OWNER_KEY = "@owner"
@@ -19,7 +19,7 @@ STATE_SCHEMA = 1
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class OutRecord:
     """A record to be produced."""
 
@@ -30,7 +30,7 @@ class OutRecord:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Owner:
     """``@owner``: who holds the partition, and whether it was handed over in good order."""
 
@@ -39,7 +39,7 @@ class Owner:
     handed_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Meta:
     """``@meta``: the one group and tickets topic that a state topic belongs to."""
 

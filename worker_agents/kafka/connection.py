@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.helpers import create_ssl_context
 
+from worker_agents.model.structs import struct
 
-@dataclass(frozen=True, slots=True)
+
+@struct
 class KafkaConnection:
     """Address and credentials of the cluster.
 

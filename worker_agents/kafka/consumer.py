@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -21,6 +20,7 @@ from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.partition import Partition
 from worker_agents.kafka.tasks import give_up_after
 from worker_agents.model.clock import Clock
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, KafkaTrouble
 
 _POLL_TIMEOUT_MS = 200
@@ -34,7 +34,7 @@ Room = Callable[[float], Awaitable[bool]]
 """Waits up to so many seconds until more records may be taken in, and says whether they may."""
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ConsumerConfig:
     """Times are seconds. ``hand_over_limit`` bounds the revoke callback."""
 

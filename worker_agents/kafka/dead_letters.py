@@ -5,10 +5,9 @@ The ``__dlq.errors.*`` names are those of Apache Kafka's own dead-letter queues 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from worker_agents.dispatch.journal import DeadLetter
 from worker_agents.kafka.codec import Headers, OutRecord
+from worker_agents.model.structs import struct
 
 ERROR_PREFIX = "__dlq.errors."
 REASON_HEADER = "worker-agents.reason"
@@ -23,7 +22,7 @@ _PREVIEW_BYTES = 1_000
 _OVERHEAD = 8_192
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DeadLetterFormat:
     """``max_bytes`` is what the dead-letter topic takes in one record."""
 

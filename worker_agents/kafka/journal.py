@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from worker_agents.dispatch.journal import Answer, Settlement
 from worker_agents.kafka.codec import OFFSET_KEY_PREFIX
@@ -14,9 +13,10 @@ from worker_agents.model.clock import Clock
 from worker_agents.model.errors import JournalError, Reason
 from worker_agents.model.result import Finished, Status
 from worker_agents.model.state import Done, KnownState, TicketState
+from worker_agents.model.structs import struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class RecordFormat:
     """How answers and dead letters are written; ``state_max_bytes`` bounds one state record."""
 

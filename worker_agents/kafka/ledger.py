@@ -17,6 +17,7 @@ from worker_agents.kafka.state import TicketStates
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import JournalError
 from worker_agents.model.state import Done, KnownState
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, LedgerCommitted
 
 _MAX_BATCH_ENTRIES = 2_000
@@ -28,7 +29,7 @@ _TOMBSTONE_INTERVAL = 5.0
 _OFFSET_INTERVAL = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LedgerPlace:
     """Where a ledger writes: its input partition, its state partition, and the group that both belong to."""
 

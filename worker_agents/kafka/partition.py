@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from worker_agents.kafka.restore import StateReader
 from worker_agents.kafka.tasks import cancelled, until_first_ends
 from worker_agents.model.clock import Clock
 from worker_agents.model.state import TicketState
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Envelope
 from worker_agents.telemetry.events import (
     Emit,
@@ -107,7 +108,7 @@ class Group(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionConfig:
     """What all partitions of a worker share. Times are seconds."""
 

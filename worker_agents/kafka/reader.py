@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError,
 from worker_agents.kafka.codec import Headers
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.model.errors import KafkaUnreachable, WorkerAgentsError
+from worker_agents.model.structs import struct
 
 _POLL_MS = 200
 _SILENCE_SECONDS = 15.0
@@ -24,7 +24,7 @@ _FETCH_BYTES = 4 * 1024 * 1024
 _OFFSETS_A_RECORD = 4
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Record:
     """A record as it lies in its topic. ``timestamp`` is epoch milliseconds."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import UnionType
 from typing import Any
 
@@ -13,6 +13,7 @@ from worker_agents.dispatch.journal import Answer
 from worker_agents.kafka.codec import OutRecord
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Finished, Status, TaskResult
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, ResultTrimmed
 
 RESULT_SCHEMA = 1
@@ -23,7 +24,7 @@ _LOGS_KEPT = 50
 _TEXT_KEPT = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ResultFormat:
     """``max_bytes`` bounds the value of one result; what is over is trimmed, logs first, then output.
 

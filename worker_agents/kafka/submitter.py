@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,12 +13,13 @@ from worker_agents.kafka.codec import Headers
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.reader import kafka_errors_told
 from worker_agents.model.errors import WorkerAgentsError
+from worker_agents.model.structs import struct
 
 # The broker's own limit is the one that counts; it answers for itself.
 _MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Sent:
     """Where a record came to lie."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from worker_agents.kafka.codec import FLOOR_KEY, StateRecordInvalid
@@ -11,6 +10,7 @@ from worker_agents.kafka.state import TicketStates
 from worker_agents.model.errors import TicketRejected
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, Phase, TicketState
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Ticket, read_ticket
 
 
@@ -34,7 +34,7 @@ class Progress(StrEnum):
     """Not a ticket; dead-lettered once a worker has seen it."""
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Standing:
     """``at`` is epoch ms of when a ticket was settled; ``attempt`` 0 before the first."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -13,6 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import KafkaUnreachable, TopicLayoutInvalid
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, KafkaTrouble, TopicCreated
 
 _MIB = 1024 * 1024
@@ -27,7 +27,7 @@ STATE_CONFIG: Mapping[str, str] = {
 DLQ_CONFIG: Mapping[str, str] = {"max.message.bytes": str(2 * _MIB), "retention.ms": str(30 * 24 * 3600 * 1000)}
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TopicNames:
     tickets: str
     results: str
@@ -38,7 +38,7 @@ class TopicNames:
         return self.tickets, self.results, self.dlq, self.state
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TopicFacts:
     """What a topic is like. ``retention_ms`` is ``None`` for ever; ``max_bytes`` bounds one batch of records."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.consumer import ConsumerConfig, Room, TicketConsumer
 from worker_agents.kafka.dead_letters import DeadLetterFormat
@@ -12,13 +10,14 @@ from worker_agents.kafka.partition import LaneFactory, Partition, PartitionConfi
 from worker_agents.kafka.results import ResultFormat
 from worker_agents.kafka.topics import Layout, TopicNames, Topics
 from worker_agents.model.clock import Clock
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit
 
 # Below a topic's own limit: keys, headers and the framing of a batch count towards it.
 _BATCH_OVERHEAD = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class KafkaWorkerConfig:
     """Times are seconds. ``owner`` names this process, not only this worker: it never comes back."""
 

@@ -8,6 +8,7 @@ WorkerAgentsError
 ├── TaskError                 an attempt went wrong; says whether another may help
 │   ├── TaskTimedOut          the attempt's own time limit passed
 │   ├── IntegrationUnavailable  no answer, time-out or 5xx after the client's retries
+│   │   └── BreakerOpen       not even tried: it has been down for a while
 │   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
 │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
 │   ├── UnknownOutcome        remote work may have begun; repeating could double it
@@ -125,6 +126,17 @@ class IntegrationUnavailable(TaskError):
 
     reason = Reason.DEPENDENCY_UNAVAILABLE
     retryable = True
+
+
+class BreakerOpen(IntegrationUnavailable):
+    """The circuit breaker of ``integration`` is open: nothing was sent. ``retry_after`` is when to ask again, in seconds.
+
+    Where the fallback is ``fail`` the ticket waits for it without using up an attempt.
+    """
+
+    def __init__(self, message: str, *, integration: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.integration = integration
 
 
 class IntegrationRejected(TaskError):

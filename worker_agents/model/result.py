@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
 from worker_agents.model.errors import Reason
+from worker_agents.model.structs import struct
 
 
 class Status(StrEnum):
@@ -17,7 +18,7 @@ class Status(StrEnum):
     RUNNING = "RUNNING"
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TaskResult:
     """An executor's answer: ``success=False`` is a *verdict* (tests failed, policy denied), not an error.
 
@@ -40,7 +41,7 @@ class TaskResult:
         return replace(self, metadata={**self.metadata, **extra})
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Finished:
     """The ticket has its final answer. ``error_reason`` is ``None`` for a success."""
 
@@ -61,7 +62,7 @@ class Finished:
         return cls(Status.FAILED, result, error_reason=reason, dead_letter=dead_letter)
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class RetryLater:
     """Another attempt is due in ``delay`` seconds, because of ``reason``."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from worker_agents.model.result import Status
+from worker_agents.model.structs import struct
 
 
 class Phase(StrEnum):
@@ -17,7 +17,7 @@ class Phase(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketState:
     """An unsettled ticket. Times are epoch milliseconds, ``delay`` seconds.
 
@@ -48,7 +48,7 @@ class TicketState:
         return min(max((self.due_at - now_ms) / 1000, 0.0), self.delay)
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Done:
     """A settled ticket; kept for de-duplication and for those that depend on it. ``at`` is epoch ms."""
 

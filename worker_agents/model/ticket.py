@@ -7,7 +7,6 @@ only ``ticket_id`` and ``task_type`` are required and everything else has a defa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from worker_agents.model.errors import InvalidTicket, Undecodable
+from worker_agents.model.structs import struct
 
 MAX_TICKET_ID_LENGTH = 200
 MAX_RETRIES_CAP = 20
@@ -34,7 +34,7 @@ MAX_EPOCH_MS = 253_402_300_799_000
 KNOWN_TASK_TYPES = frozenset({"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY"})
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Envelope:
     """A record of the tickets topic, byte for byte.
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
+from worker_agents.model.structs import struct
 
-@dataclass(frozen=True, slots=True)
+
+@struct
 class Event:
     event: ClassVar[str]
     level: ClassVar[int] = logging.INFO
@@ -39,13 +40,13 @@ class EventBus:
 # --- tickets -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketEvent(Event):
     ticket_id: str
     task_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class AttemptStarted(TicketEvent):
     event: ClassVar[str] = "attempt_started"
     level: ClassVar[int] = logging.DEBUG
@@ -54,7 +55,7 @@ class AttemptStarted(TicketEvent):
     resumed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class AttemptEnded(TicketEvent):
     """``outcome`` is ``completed``, ``failed``, ``retry`` or ``released``."""
 
@@ -65,7 +66,7 @@ class AttemptEnded(TicketEvent):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class RetryScheduled(TicketEvent):
     event: ClassVar[str] = "ticket_retry_scheduled"
     attempt: int
@@ -74,7 +75,7 @@ class RetryScheduled(TicketEvent):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketSettled(TicketEvent):
     """The final result of a ticket is durable. ``duration`` runs from its first attempt.
 
@@ -93,7 +94,7 @@ class TicketSettled(TicketEvent):
         return logging.INFO if self.reason or self.simulated else logging.DEBUG
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketWaiting(TicketEvent):
     event: ClassVar[str] = "ticket_waiting"
     level: ClassVar[int] = logging.DEBUG
@@ -101,7 +102,7 @@ class TicketWaiting(TicketEvent):
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketReleased(TicketEvent):
     """Given up unsettled, to be resumed from its checkpoint by the partition's next opening."""
 
@@ -109,7 +110,7 @@ class TicketReleased(TicketEvent):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class RecordIgnored(Event):
     """No request for work: a tombstone, a status other than PENDING, or another group's task type."""
 
@@ -118,7 +119,7 @@ class RecordIgnored(Event):
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DuplicateSeen(Event):
     """``kind`` is ``done`` or ``in_flight``."""
 
@@ -128,7 +129,7 @@ class DuplicateSeen(Event):
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DeadLettered(Event):
     event: ClassVar[str] = "ticket_dead_lettered"
     level: ClassVar[int] = logging.WARNING
@@ -137,7 +138,7 @@ class DeadLettered(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ResultTrimmed(Event):
     event: ClassVar[str] = "result_trimmed"
     level: ClassVar[int] = logging.WARNING
@@ -146,7 +147,7 @@ class ResultTrimmed(Event):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ExecutorCrashed(TicketEvent):
     """An exception that no executor should let out; ``traceback`` is for the developers of the executor."""
 
@@ -156,7 +157,7 @@ class ExecutorCrashed(TicketEvent):
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TicketIsolated(TicketEvent):
     event: ClassVar[str] = "ticket_isolated"
     level: ClassVar[int] = logging.WARNING
@@ -166,7 +167,7 @@ class TicketIsolated(TicketEvent):
 # --- integrations ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class FallbackUsed(TicketEvent):
     """A simulated result stands in for a real one. ``log_event`` is the guide's name, e.g. ``build_code_forge_error``."""
 
@@ -178,7 +179,7 @@ class FallbackUsed(TicketEvent):
     log_event: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ExternalCall(Event):
     """``outcome`` is ``ok``, ``rejected``, ``unavailable`` or ``timeout``."""
 
@@ -193,18 +194,18 @@ class ExternalCall(Event):
 # --- partitions and the ledger -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionEvent(Event):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionOpening(PartitionEvent):
     event: ClassVar[str] = "partition_opening"
     level: ClassVar[int] = logging.DEBUG
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionOpened(PartitionEvent):
     event: ClassVar[str] = "partition_opened"
     floor: int
@@ -214,13 +215,13 @@ class PartitionOpened(PartitionEvent):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionRetained(PartitionEvent):
     event: ClassVar[str] = "partition_retained"
     running: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionNotOpened(PartitionEvent):
     """Opening failed and will be tried again; ``why`` is a sentence for the operator."""
 
@@ -229,14 +230,14 @@ class PartitionNotOpened(PartitionEvent):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class PartitionClosed(PartitionEvent):
     event: ClassVar[str] = "partition_closed"
     why: str
     cancelled: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LedgerCommitted(PartitionEvent):
     event: ClassVar[str] = "ledger_committed"
     level: ClassVar[int] = logging.DEBUG
@@ -244,7 +245,7 @@ class LedgerCommitted(PartitionEvent):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LedgerFailed(PartitionEvent):
     """The partition is suspended until its membership is proven and it is opened again."""
 
@@ -253,7 +254,7 @@ class LedgerFailed(PartitionEvent):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LeaseExpired(PartitionEvent):
     """This worker fenced itself: the partition's tasks were stopped."""
 
@@ -263,7 +264,7 @@ class LeaseExpired(PartitionEvent):
     stopped: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class OffsetsReset(PartitionEvent):
     """The group's offset was moved past the floor by somebody else; it is obeyed."""
 
@@ -273,7 +274,7 @@ class OffsetsReset(PartitionEvent):
     committed: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class StateUnreadable(PartitionEvent):
     """A foreign or damaged record in the state topic; it is left alone."""
 
@@ -286,7 +287,7 @@ class StateUnreadable(PartitionEvent):
 # --- the service -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class KafkaTrouble(Event):
     event: ClassVar[str] = "kafka_trouble"
     level: ClassVar[int] = logging.WARNING
@@ -294,14 +295,14 @@ class KafkaTrouble(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TopicCreated(Event):
     event: ClassVar[str] = "topic_created"
     topic: str
     partitions: int
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class WorkerStarted(Event):
     event: ClassVar[str] = "worker_started"
     worker_id: str
@@ -309,14 +310,14 @@ class WorkerStarted(Event):
     task_types: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DrainStarted(Event):
     event: ClassVar[str] = "drain_started"
     running: int
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class DrainEnded(Event):
     """``released`` tickets were left unsettled, with their checkpoints, for the next owner."""
 
@@ -326,7 +327,7 @@ class DrainEnded(Event):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class WorkerStopped(Event):
     event: ClassVar[str] = "worker_stopped"
     worker_id: str

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TextIO, cast
 
@@ -14,6 +14,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Event, FallbackUsed
 from worker_agents.telemetry.masking import SecretMasker
 
@@ -70,7 +71,7 @@ class LogSubscriber:
         return layout
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class _Layout:
     """How the fields of one kind of event are read and what they are called in the log."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Status
+from worker_agents.model.structs import struct
 from worker_agents.model.ticket import KNOWN_TASK_TYPES
 from worker_agents.telemetry import events
 
@@ -35,7 +35,7 @@ _OPENING_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ScrapeGauge:
     """A gauge that the application computes when it is scraped."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from random import getrandbits
+
+from worker_agents.model.structs import struct
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -23,7 +24,7 @@ _SAMPLED = 0x01
 _KNOWN_FLAGS = 0x03
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class TraceContext:
     """One span of a trace. ``trace_id`` and ``span_id`` are lower-case hex, ``tracestate`` is passed on as it came."""
 
