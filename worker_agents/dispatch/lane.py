@@ -373,10 +373,13 @@ class Lane:
         return asyncio.create_task(clear())
 
     async def _retry_later(self, job: Job, outcome: RetryLater) -> None:
-        self._emit(
-            RetryScheduled(job.ticket_id, job.task_type, job.attempt, outcome.delay, outcome.reason, outcome.message)
-        )
-        job.attempt += 1
+        if outcome.costs_attempt:
+            self._emit(
+                RetryScheduled(
+                    job.ticket_id, job.task_type, job.attempt, outcome.delay, outcome.reason, outcome.message
+                )
+            )
+            job.attempt += 1
         await self._remember(job, self._parked_state(job, outcome.reason, outcome.delay))
         job.task = None
         self._dispatcher.release(job)

@@ -188,4 +188,6 @@ def _deadline_exceeded() -> Finished:
 def _name(outcome: Outcome | None) -> str:
     if isinstance(outcome, Finished):
         return outcome.status.lower()
-    return "retry" if outcome is not None else "released"
+    if outcome is None:
+        return "released"
+    return "retry" if outcome.costs_attempt else "postponed"

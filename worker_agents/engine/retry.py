@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import field
 
-from worker_agents.model.errors import Reason, TaskError
+from worker_agents.model.errors import BreakerOpen, Reason, TaskError
 from worker_agents.model.result import Finished, RetryLater
 from worker_agents.model.structs import struct
 from worker_agents.model.ticket import MAX_RETRIES_CAP, Ticket
+
+_BREAKER_JITTER = 0.25
 
 
 @struct
@@ -36,9 +38,12 @@ class RetryPolicy:
         """What becomes of a ticket whose attempt number ``attempt`` (from 1) failed with ``error``.
 
         ``seconds_left`` is the time to the ticket's last moment, ``None`` without one: a delay that would pass it is
-        not begun.
+        not begun. A ticket that meets an open circuit breaker waits without using up an attempt, until the breaker
+        closes or the ticket's last moment comes; unless it may start but once.
         """
         message = str(error)
+        if isinstance(error, BreakerOpen) and not ticket.is_at_most_once:
+            return RetryLater(self._until_breaker_closes(error), error.reason, message, costs_attempt=False)
         if not error.retryable:
             return Finished.failed(error.reason, message, dead_letter=True)
         allowed = self.max_attempts(ticket)
@@ -52,6 +57,11 @@ class RetryPolicy:
     def _delay(self, attempt: int) -> float:
         ceiling = min(self.longest, self.base * 2.0 ** min(attempt - 1, 30))
         return self.random.uniform(0.0, ceiling)
+
+    def _until_breaker_closes(self, error: BreakerOpen) -> float:
+        """Not earlier than the breaker lets a call through, and not all that wait for it at once."""
+        wait = max(error.retry_after or 0.0, self.base)
+        return wait * self.random.uniform(1.0, 1.0 + _BREAKER_JITTER)
 
     @staticmethod
     def _exhausted(error: TaskError, message: str) -> Finished:

@@ -64,11 +64,15 @@ class Finished:
 
 @struct
 class RetryLater:
-    """Another attempt is due in ``delay`` seconds, because of ``reason``."""
+    """Another attempt is due in ``delay`` seconds, because of ``reason``.
+
+    ``costs_attempt`` is False where the ticket only waits for an integration that is known to be down.
+    """
 
     delay: float
     reason: Reason
     message: str
+    costs_attempt: bool = True
 
 
 Outcome = Finished | RetryLater

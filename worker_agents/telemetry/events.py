@@ -57,7 +57,7 @@ class AttemptStarted(TicketEvent):
 
 @struct
 class AttemptEnded(TicketEvent):
-    """``outcome`` is ``completed``, ``failed``, ``retry`` or ``released``."""
+    """``outcome`` is ``completed``, ``failed``, ``retry``, ``postponed`` (waits for a breaker) or ``released``."""
 
     event: ClassVar[str] = "attempt_ended"
     level: ClassVar[int] = logging.DEBUG

@@ -23,7 +23,14 @@ from tests.unit.dispatch.fakes import (
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.job import JobPhase
-from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, LeaseLost, Reason, TaskError
+from worker_agents.model.errors import (
+    BreakerOpen,
+    IntegrationRejected,
+    IntegrationUnavailable,
+    LeaseLost,
+    Reason,
+    TaskError,
+)
 from worker_agents.model.result import Finished, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.model.ticket import Envelope
@@ -31,6 +38,8 @@ from worker_agents.telemetry.events import DuplicateSeen, RetryScheduled, Ticket
 
 DOWN = IntegrationUnavailable("no answer")
 SOON = 1.0
+CLOSED_IN = 8.0
+BREAKER = BreakerOpen("opa is down", integration="opa", retry_after=CLOSED_IN)
 
 
 def down(retry_after: float) -> IntegrationUnavailable:
@@ -149,6 +158,50 @@ async def test_a_retry_waits_without_a_slot_and_then_counts_up() -> None:
     await world.finish("t")
     assert world.journal.answers_for("t")[0].attempts == 2
     assert [event.attempt for event in world.events if isinstance(event, RetryScheduled)] == [1]
+    world.assert_nothing_left()
+
+
+async def test_waiting_for_a_breaker_costs_neither_attempts_nor_a_slot() -> None:
+    world = World(DispatchConfig(max_concurrent=1))
+    await world.accept(record(0, "t", sla={"max_retries": 0}))
+    for _ in range(20):
+        await world.finish("t", BREAKER)
+        assert world.dispatcher.running == 0
+        assert world.dispatcher.parked == 1
+        await world.advance(CLOSED_IN - 0.1)
+        assert not world.live(), "the breaker is still open"
+        await world.advance(CLOSED_IN)
+        assert world.run("t").context.attempt == 1
+    await world.finish("t")
+    assert world.journal.status_of("t") == Status.COMPLETED
+    assert world.journal.answers_for("t")[0].attempts == 1
+    assert not [event for event in world.events if isinstance(event, RetryScheduled)]
+    world.assert_nothing_left()
+
+
+async def test_a_breaker_that_does_not_close_in_time_is_waited_for_until_the_deadline() -> None:
+    world = World()
+    await world.accept(record(0, "t", sla={"deadline": world.clock.now_ms() + 5_000}))
+    await world.finish("t", BREAKER)
+    await world.advance(4.9)
+    assert world.journal.status_of("t") is None
+    await world.advance(0.2)
+    assert world.journal.reason_of("t") == Reason.DEADLINE_EXCEEDED
+    world.assert_nothing_left()
+
+
+async def test_what_waits_for_a_breaker_resumes_its_remote_work() -> None:
+    world = World()
+    await world.accept(record(0, "t"))
+    world.run("t").do(Checkpoint({"pipeline": 7}))
+    await world.work()
+    await world.finish("t", BREAKER)
+    world = await restarted(world)
+    await world.accept(record(0, "t"))
+    await world.advance(CLOSED_IN * 1.25)
+    assert world.run("t").context.resumed_from == {"pipeline": 7}
+    assert world.run("t").context.attempt == 1
+    await world.finish("t")
     world.assert_nothing_left()
 
 

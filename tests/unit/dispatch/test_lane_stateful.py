@@ -32,7 +32,7 @@ from tests.unit.dispatch.fakes import (
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.kafka.offsets import OffsetTracker
-from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, TaskError
+from worker_agents.model.errors import BreakerOpen, IntegrationRejected, IntegrationUnavailable, TaskError
 from worker_agents.model.result import Status, TaskResult
 from worker_agents.model.state import Done, TicketState
 from worker_agents.model.ticket import Envelope
@@ -45,6 +45,7 @@ OUTCOMES: dict[str, object] = {
     "retry now": IntegrationUnavailable("down", retry_after=0.0),
     "retry later": IntegrationUnavailable("down", retry_after=20.0),
     "retry sometime": TaskError("odd", retryable=True),
+    "breaker open": BreakerOpen("down", integration="opa", retry_after=5.0),
     "rejected": IntegrationRejected("422"),
     "crash": RuntimeError("bug"),
     "nonsense": {"success": True},

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from worker_agents.engine.retry import RetryPolicy
 from worker_agents.model.errors import (
+    BreakerOpen,
     IntegrationDisabled,
     IntegrationRejected,
     IntegrationUnavailable,
@@ -22,6 +23,7 @@ from worker_agents.model.result import Finished, RetryLater, Status
 from worker_agents.model.ticket import MAX_RETRIES_CAP, Ticket, read_ticket
 
 DOWN = IntegrationUnavailable("no answer")
+BREAKER = BreakerOpen("opa is down", integration="opa", retry_after=8.0)
 
 
 def ticket(max_retries: int | None = None, delivery_mode: str = "AT_LEAST_ONCE") -> Ticket:
@@ -131,3 +133,24 @@ def test_a_delay_that_would_pass_the_deadline_is_not_begun() -> None:
     assert isinstance(outcome, Finished)
     assert outcome.error_reason is Reason.RETRIES_EXHAUSTED
     assert "deadline" in (outcome.result.error_message or "")
+
+
+@given(attempt=st.integers(1, 60), left=st.none() | st.floats(-10.0, 10_000.0), seed=st.integers(0, 2**32))
+def test_a_ticket_that_meets_an_open_breaker_waits_whatever_its_attempts_and_its_time(
+    attempt: int, left: float | None, seed: int
+) -> None:
+    policy = RetryPolicy(random=random.Random(seed))
+
+    outcome = policy.decide(ticket(max_retries=0), attempt, BREAKER, left)
+
+    assert isinstance(outcome, RetryLater)
+    assert not outcome.costs_attempt
+    assert outcome.reason is Reason.DEPENDENCY_UNAVAILABLE
+    assert 8.0 <= outcome.delay <= 10.0
+
+
+def test_one_that_may_start_but_once_does_not_wait_for_a_breaker() -> None:
+    outcome = RetryPolicy().decide(ticket(delivery_mode="AT_MOST_ONCE"), 1, BREAKER, None)
+
+    assert isinstance(outcome, Finished)
+    assert outcome.error_reason is Reason.RETRIES_EXHAUSTED
