@@ -246,10 +246,16 @@ class Lane:
         else:
             self._dispatcher.enqueue(job)
 
-    def _wake_others(self, job: Job) -> None:
+    def _wake_others(self, job: Job, status: Status) -> None:
         """The job is done: those that depended on it, and the next of its key, may go on."""
         for waiting in self._waiters.of(job.ticket_id):
-            if (dependent := self.jobs.get(waiting)) is not None:
+            if (dependent := self.jobs.get(waiting)) is None:
+                continue
+            if status is Status.COMPLETED and len(dependent.waits_for) > 1:
+                # Looking at all that it waits for each time would take hours for one that waits for thousands.
+                self._waiters.remove(waiting, [job.ticket_id])
+                dependent.waits_for.discard(job.ticket_id)
+            else:
                 self._unpark(dependent)
                 self._consider(dependent)
         if (following := self._turns.leave(job)) is not None:
@@ -425,7 +431,7 @@ class Lane:
         if finished.dead_letter:
             reason = finished.error_reason or Reason.INTERNAL
             self._emit(DeadLettered(job.ticket_id, reason, finished.result.error_message or ""))
-        self._wake_others(job)
+        self._wake_others(job, finished.status)
 
     # --- giving up -----------------------------------------------------------------------------------------------
 

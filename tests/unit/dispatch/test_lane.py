@@ -20,6 +20,7 @@ from tests.unit.dispatch.fakes import (
     let_it_work,
     record,
 )
+from worker_agents.dispatch import lane as lane_module
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.job import JobPhase
@@ -33,7 +34,7 @@ from worker_agents.model.errors import (
 )
 from worker_agents.model.result import Finished, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
-from worker_agents.model.ticket import Envelope
+from worker_agents.model.ticket import Envelope, read_ticket
 from worker_agents.telemetry.events import DuplicateSeen, RetryScheduled, TicketIsolated, TicketReleased, TicketSettled
 
 DOWN = IntegrationUnavailable("no answer")
@@ -349,6 +350,30 @@ async def test_a_ticket_waits_for_its_dependencies_without_a_slot() -> None:
     await world.finish("b")
     assert world.executor.history == ["a", "b", "c"]
     await world.finish("c")
+    world.assert_nothing_left()
+
+
+async def test_a_ticket_is_not_read_again_for_each_of_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    monkeypatch.setattr(lane_module, "read_ticket", lambda value: reads.append(value) or read_ticket(value))
+    world = World(DispatchConfig(max_concurrent=60))
+    names = [f"d{number}" for number in range(50)]
+    await world.accept(record(0, "t", dependencies=names), *(record(n, name) for n, name in enumerate(names, 1)))
+    for name in names:
+        assert "t" not in world.live()
+        await world.finish(name)
+    await world.finish("t")
+    assert world.journal.status_of("t") == Status.COMPLETED
+    assert len(reads) == 1
+    world.assert_nothing_left()
+
+
+async def test_the_first_failed_dependency_ends_the_wait_for_the_others() -> None:
+    world = World()
+    await world.accept(record(0, "t", dependencies=["a", "b", "c"]), record(1, "a"), record(2, "b"))
+    await world.finish("a")
+    await world.finish("b", DENIED)
+    assert world.journal.reason_of("t") == Reason.DEPENDENCY_FAILED
     world.assert_nothing_left()
 
 
