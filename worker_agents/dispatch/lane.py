@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 WAIT_DEPENDENCY = "dependency"
 WAIT_KEY = "key_order"
 
+_WOKEN_AT_ONCE = 100
+
 _RUNNING = Finished(Status.RUNNING, TaskResult(success=False))
 _UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
 
@@ -97,6 +99,7 @@ class Lane:
         self._quiet = False
         held, self._held = self._held, []
         for job in held:
+            self._ticket_of(job)
             self._dispatcher.enqueue(job)
 
     def under_way(self) -> list[Job]:
@@ -248,19 +251,28 @@ class Lane:
 
     def _wake_others(self, job: Job, status: Status) -> None:
         """The job is done: those that depended on it, and the next of its key, may go on."""
-        for waiting in self._waiters.of(job.ticket_id):
-            if (dependent := self.jobs.get(waiting)) is None:
-                continue
-            if status is Status.COMPLETED and len(dependent.waits_for) > 1:
-                # Looking at all that it waits for each time would take hours for one that waits for thousands.
-                self._waiters.remove(waiting, [job.ticket_id])
-                dependent.waits_for.discard(job.ticket_id)
-            else:
-                self._unpark(dependent)
-                self._consider(dependent)
+        self._wake_dependents(job.ticket_id, status, self._waiters.of(job.ticket_id))
         if (following := self._turns.leave(job)) is not None:
             self._unpark(following)
             self._consider(following)
+
+    def _wake_dependents(self, done: str, status: Status, waiting: list[str]) -> None:
+        """A slice at a time: tens of thousands may wait for one ticket, and heartbeats must go on meanwhile."""
+        for ticket_id in waiting[:_WOKEN_AT_ONCE]:
+            job = self.jobs.get(ticket_id)
+            if job is None or done not in job.waits_for:
+                continue
+            if status is Status.COMPLETED and len(job.waits_for) > 1:
+                # Looking at all that it waits for each time would take hours for one that waits for thousands.
+                self._waiters.remove(ticket_id, [done])
+                job.waits_for.discard(done)
+                continue
+            self._unpark(job)
+            self._consider(job)
+            if job.phase is JobPhase.READY:
+                job.ticket = None
+        if later := waiting[_WOKEN_AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._wake_dependents, done, status, later)
 
     # --- running -------------------------------------------------------------------------------------------------
 

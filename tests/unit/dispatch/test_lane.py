@@ -368,6 +368,47 @@ async def test_a_ticket_is_not_read_again_for_each_of_its_dependencies(monkeypat
     world.assert_nothing_left()
 
 
+async def test_thousands_that_wait_for_one_ticket_do_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "_WOKEN_AT_ONCE", 10)
+    world = World(DispatchConfig(max_concurrent=5))
+    dependents = [record(n, f"t{n}", dependencies=["a"]) for n in range(1, 96)]
+    await world.accept(*dependents, record(96, "a"))
+    world.run("a").do(DONE)
+    await let_it_work()
+    turns = 0
+    world.journal.commit()
+    while world.dispatcher.parked:
+        before = world.dispatcher.parked
+        await asyncio.sleep(0)
+        assert before - world.dispatcher.parked <= 10
+        turns += 1
+    assert turns >= 10
+    await world.work()
+    while world.live():
+        for run in list(world.live().values()):
+            run.do(DONE)
+        await world.work()
+    assert len(world.journal.answers) == 96
+    assert {answer.ticket.ticket_id for answer in world.journal.answers if answer.ticket} == {
+        "a",
+        *(f"t{n}" for n in range(1, 96)),
+    }
+    world.assert_nothing_left()
+
+
+async def test_what_was_woken_in_a_quiet_lane_starts_when_the_lane_wakes() -> None:
+    world = World(DispatchConfig(max_concurrent=1))
+    await world.accept(record(0, "b", dependencies=["a"]), record(1, "c", dependencies=["a"]), record(2, "a"))
+    world.lane.quiet()
+    await world.finish("a")
+    assert not world.live()
+    world.lane.wake()
+    await world.work()
+    await world.finish("b")
+    await world.finish("c")
+    world.assert_nothing_left()
+
+
 async def test_the_first_failed_dependency_ends_the_wait_for_the_others() -> None:
     world = World()
     await world.accept(record(0, "t", dependencies=["a", "b", "c"]), record(1, "a"), record(2, "b"))
