@@ -72,7 +72,10 @@ def _refuse_references(settings: Settings) -> None:
     """A reference that nobody resolves would be sent as if it were the secret."""
     if references := settings.vault_references():
         raise SettingsInvalid(
-            [f"{name}: vault:path#key cannot be read yet; set the secret itself, or {name}_FILE" for name in references]
+            [
+                f"{name.upper()}: {reference} was not resolved before the service was built"
+                for name, reference in references.items()
+            ]
         )
 
 
@@ -82,7 +85,7 @@ class Integrations:
     def __init__(self, settings: Settings, emit: Emit) -> None:
         self._settings = settings
         self._emit = emit
-        self.vault = _vault(settings, emit) if settings.vault_enabled else None
+        self.vault = vault_client(settings, emit) if settings.vault_enabled else None
         self.code_forge = _code_forge(settings, emit) if settings.code_forge_enabled else None
 
     def registry(self, extra: Iterable[BaseTaskExecutor[Any]]) -> TaskExecutorRegistry:
@@ -188,7 +191,19 @@ def _code_forge(settings: Settings, emit: Emit) -> CodeForgeClient:
     return CodeForgeClient(HttpClient(settings.code_forge_url, integration="code_forge", emit=emit, token=token))
 
 
-def _vault(settings: Settings, emit: Emit) -> VaultClient:
-    token = settings.vault_token.get_secret_value()
-    login = TokenLogin(settings.vault_token) if token else KubernetesLogin(settings.vault_kubernetes_role)
-    return VaultClient(settings.vault_address, login=login, emit=emit, mount=settings.vault_mount_kv)
+def vault_client(settings: Settings, emit: Emit) -> VaultClient:
+    """Vault as the settings describe it, not asked for anything yet; also used by the command line."""
+    return VaultClient(
+        settings.vault_address,
+        login=TokenLogin(settings.vault_token) if settings.vault_token else _kubernetes_login(settings),
+        emit=emit,
+        mount=settings.vault_mount_kv,
+        namespace=settings.vault_namespace,
+        cache_seconds=settings.vault_cache_seconds,
+    )
+
+
+def _kubernetes_login(settings: Settings) -> KubernetesLogin:
+    return KubernetesLogin(
+        settings.vault_kubernetes_role, settings.vault_kubernetes_token_path, settings.vault_kubernetes_mount
+    )

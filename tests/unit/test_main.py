@@ -17,5 +17,5 @@ def test_a_task_type_without_an_executor_is_refused() -> None:
 
 def test_a_secret_that_nobody_would_resolve_is_refused() -> None:
     environ = {"VAULT_ENABLED": "true", "VAULT_ADDRESS": "http://vault:8200", "CODE_FORGE_TOKEN": "vault:forge#token"}
-    with pytest.raises(SettingsInvalid, match="CODE_FORGE_TOKEN: vault:path#key cannot be read yet"):
+    with pytest.raises(SettingsInvalid, match="CODE_FORGE_TOKEN: vault:forge#token was not resolved"):
         build(load_settings(environ))

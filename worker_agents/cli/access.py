@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker_agents.cli.exits import NotFound
+from worker_agents.cli.vault import with_secrets
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.reader import TopicReader
 from worker_agents.kafka.topics import Layout, TopicNames, Topics
@@ -65,7 +66,8 @@ def patience(settings: Settings) -> float:
 def settings_of_command() -> Settings:
     """The settings, for a command that talks to Kafka: its libraries keep quiet, as errors are told once."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    return load_settings()
+    settings = load_settings()
+    return complete(with_secrets(settings, only=("kafka_sasl_password",), timeout=_CONNECT_SECONDS))
 
 
 def complete(work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ from worker_agents.cli.options import Follow, Json, Limit, Plan, TaskType, Ticke
 _HELP = """A Kafka worker that gives every execution ticket exactly one result.
 
 Settings come from environment variables: [bold]worker-agents config[/bold] lists them all.
-Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 Kafka not reachable, 4 not found, 130 interrupted."""
+Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 Kafka not reachable, 4 not found, 5 Vault not reachable, 130 interrupted."""
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -223,6 +223,17 @@ def config(as_json: Json = False) -> None:
     from worker_agents.cli.config import show_config
 
     show_config(as_json=as_json)
+
+
+@app.command("check-command", rich_help_panel="Set-up")
+def check_command(
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help='A test command in quotes, such as "pytest -q".')],
+    as_json: Json = False,
+) -> None:
+    """Say whether a TEST ticket may run a command here, and why; exit code 1 when it may not."""
+    from worker_agents.cli.check_command import check_command as check
+
+    raise typer.Exit(check(command, as_json=as_json))
 
 
 app.add_typer(dlq, name="dlq", rich_help_panel="Tickets")

@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     KAFKA_UNREACHABLE = 3
     NOT_FOUND = 4
+    VAULT_UNREACHABLE = 5
     INTERRUPTED = 130
 
 

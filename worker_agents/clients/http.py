@@ -2,11 +2,18 @@
 
 ``send`` holds one conversation: a try, then another where repeating is safe and promises something. A call is
 repeatable when it only reads or carries an ``Idempotency-Key``; every other call is made once.
+
+    send                  tries and the waits between them
+      _try_authorised     another token after a 401
+        _try              one try, told to telemetry
+          _guarded        circuit breaker and a place among the calls under way
+            _converse     request, answer, mapping of errors
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,15 +24,21 @@ import orjson
 from pydantic import SecretStr
 
 import worker_agents
+from worker_agents.clients.breaker import CircuitBreaker, Permit
 from worker_agents.clients.http_errors import (
+    GATEWAY_TROUBLE,
     AnswerTooLarge,
     AnswerUnreadable,
+    Evidence,
+    OutOfTime,
     Trouble,
     trouble_of_error,
     trouble_of_status,
 )
-from worker_agents.clients.http_retry import HttpRetryPolicy, retry_after_seconds
+from worker_agents.clients.http_retry import HttpRetryPolicy, RetryBudget, retry_after_seconds
+from worker_agents.clients.http_tokens import FixedToken, TokenSource, bearer
 from worker_agents.model.clock import Clock, SystemClock
+from worker_agents.model.errors import BreakerOpen, IntegrationUnavailable, TaskError
 from worker_agents.telemetry.events import Emit, ExternalCall
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -103,10 +116,14 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _Success(Generic[T]):
     value: T
+    status: int
 
 
 class HttpClient:
-    """Talks to one service. ``integration`` names it in metrics and messages; ``token`` is sent as bearer token."""
+    """Talks to one service. ``integration`` names it in metrics and messages; ``token`` is sent as bearer token.
+
+    ``breaker`` is asked before each try and told what came of it; without one every call is let through.
+    """
 
     def __init__(
         self,
@@ -114,37 +131,45 @@ class HttpClient:
         *,
         integration: str,
         emit: Emit,
-        token: SecretStr | None = None,
+        token: SecretStr | TokenSource | None = None,
         retry: HttpRetryPolicy | None = None,
+        retry_budget: RetryBudget | None = None,
         limits: HttpLimits | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self._integration = integration
         self._emit = emit
+        self._tokens = FixedToken(token or SecretStr("")) if token is None or isinstance(token, SecretStr) else token
         self._retry = retry or HttpRetryPolicy()
+        self._budget = retry_budget or RetryBudget()
         self._limits = limits or HttpLimits()
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
+        self._breaker = breaker
         # In front of httpcore's own queue, which is searched from end to end for every request that waits in it.
         self._places = asyncio.Semaphore(self._limits.connections)
-        self._client = _pooled_client(base_url, token, self._limits)
+        self._client = _pooled_client(base_url, self._limits)
 
-    async def send(self, call: Call, read: Callable[[Answer], T]) -> T:
+    async def send(self, call: Call, read: Callable[[Answer], T], *, within: float | None = None) -> T:
         """Make the call and return what ``read`` makes of the answer; it raises ``ValueError`` on nonsense.
 
-        Raises :class:`IntegrationRejected`, :class:`IntegrationUnavailable` or :class:`UnknownOutcome`.
+        ``within`` is the seconds that the caller has left: no try outlasts them, and none is begun that would come
+        after them. Raises :class:`IntegrationRejected`, :class:`IntegrationUnavailable` (:class:`BreakerOpen` where the
+        breaker is or has just been opened) or :class:`UnknownOutcome`, and what the source of the token raises.
         """
+        ends_at = math.inf if within is None else self._clock.monotonic() + within
+        self._budget.called(self._clock.monotonic())
         made, waited = 0, 0.0
         while True:
-            outcome = await self._try(call, read)
+            outcome = await self._try_authorised(call, read, ends_at)
             if isinstance(outcome, _Success):
                 return outcome.value
             made += 1
-            delay = self._delay_before_repeat(call, outcome, made, waited)
+            delay = self._delay_before_repeat(call, outcome, made, waited, ends_at)
             if delay is None:
-                name = f"{self._integration} {call.operation}"
-                raise outcome.error(name, tries=made, repeatable=call.is_repeatable)
+                raise self._error(call, outcome, made)
             waited += delay
             await self._clock.sleep(delay)
             if call.before_repeat is not None:
@@ -154,62 +179,131 @@ class HttpClient:
         """Close all connections; calls under way fail."""
         await self._client.aclose()
 
-    async def _try(self, call: Call, read: Callable[[Answer], T]) -> _Success[T] | Trouble:
+    async def _try_authorised(self, call: Call, read: Callable[[Answer], T], ends_at: float) -> _Success[T] | Trouble:
+        """A try, and one more with another token where there is one: on a 401 the service did nothing."""
+        token = await self._tokens.current()
+        outcome = await self._try(call, read, token, ends_at)
+        if not (isinstance(outcome, Trouble) and outcome.is_unauthorised):
+            return outcome
+        await self._tokens.renew(token)
+        another = await self._tokens.current()
+        if another == token:
+            return outcome
+        if call.before_repeat is not None:
+            call.before_repeat()
+        return await self._try(call, read, another, ends_at)
+
+    async def _try(self, call: Call, read: Callable[[Answer], T], token: str, ends_at: float) -> _Success[T] | Trouble:
+        authorization = bearer(self._integration, token)
         began = self._clock.monotonic()
-        outcome = await self._converse(call, read)
+        if ends_at <= began:
+            return Trouble("no time left for a try", "timeout", may_have_acted=False, evidence=Evidence.NOTHING)
+        outcome = await self._guarded(call, read, authorization, ends_at - began)
         label = outcome.outcome if isinstance(outcome, Trouble) else "ok"
         self._emit(ExternalCall(self._integration, call.operation, label, self._clock.monotonic() - began))
         return outcome
 
-    async def _converse(self, call: Call, read: Callable[[Answer], T]) -> _Success[T] | Trouble:
+    async def _guarded(
+        self, call: Call, read: Callable[[Answer], T], authorization: str | None, left: float
+    ) -> _Success[T] | Trouble:
+        """The breaker is asked twice: at once, and again after a wait for a place, which calls that hang may make long."""
+        if self._breaker is not None:
+            self._breaker.check()
         try:
-            await self._take_place()
-            try:
-                answer = await self._exchange(call)
-            finally:
-                self._places.release()
+            await self._take_place(left)
+        except (httpx.PoolTimeout, OutOfTime) as error:
+            return trouble_of_error(error)
+        try:
+            if self._breaker is None:
+                return await self._converse(call, read, authorization, left)
+            with self._breaker.admit() as permit:
+                outcome = await self._converse(call, read, authorization, left)
+                _report(permit, outcome)
+                return outcome
+        finally:
+            self._places.release()
+
+    async def _take_place(self, left: float) -> None:
+        try:
+            async with asyncio.timeout(min(self._limits.queue, left)):
+                await self._places.acquire()
+        except TimeoutError as error:
+            if left < self._limits.queue:
+                raise OutOfTime from error
+            raise httpx.PoolTimeout("no place") from error
+
+    async def _converse(
+        self, call: Call, read: Callable[[Answer], T], authorization: str | None, left: float
+    ) -> _Success[T] | Trouble:
+        try:
+            answer = await self._exchange(call, authorization, left)
             if not answer.is_success and answer.status not in call.accepted:
                 return trouble_of_status(
                     answer.status, answer.body, retry_after=answer.retry_after, also_not_yet=call.not_yet
                 )
-            return _Success(_read(answer, read))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerTooLarge, AnswerUnreadable) as error:
+            return _Success(_read(answer, read), answer.status)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerTooLarge, AnswerUnreadable, OutOfTime) as error:
             return trouble_of_error(error)
 
-    async def _take_place(self) -> None:
-        try:
-            async with asyncio.timeout(self._limits.queue):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise httpx.PoolTimeout("too many calls under way") from error
-
-    async def _exchange(self, call: Call) -> Answer:
+    async def _exchange(self, call: Call, authorization: str | None, left: float) -> Answer:
         content = None if call.body is None else orjson.dumps(call.body)
-        request = self._client.build_request(call.method, call.path, headers=_headers(call), content=content)
-        async with asyncio.timeout(self._limits.whole):
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await _body_of(response, self._limits.body)
-            finally:
-                await response.aclose()
+        headers = _headers(call, authorization)
+        request = self._client.build_request(call.method, call.path, headers=headers, content=content)
+        try:
+            async with asyncio.timeout(min(self._limits.whole, left)):
+                response = await self._client.send(request, stream=True)
+                try:
+                    body = await _body_of(response, self._limits.body)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            if left < self._limits.whole:
+                raise OutOfTime from error
+            raise
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), self._clock.now_ms())
         return Answer(response.status_code, body, retry_after)
 
-    def _delay_before_repeat(self, call: Call, trouble: Trouble, made: int, waited: float) -> float | None:
+    def _delay_before_repeat(
+        self, call: Call, trouble: Trouble, made: int, waited: float, ends_at: float
+    ) -> float | None:
+        """``None`` where there is no point in another try, no time for it, or none is left in the budget."""
         if not call.is_repeatable or made > trouble.repeats:
             return None
-        return self._retry.delay(made, waited, trouble.retry_after, self._rng)
+        delay = self._retry.delay(made, waited, trouble.retry_after, self._rng)
+        if delay is None or self._clock.monotonic() + delay >= ends_at:
+            return None
+        if self._breaker is not None and self._breaker.wait_seconds() > delay:
+            return None
+        return delay if self._budget.take(self._clock.monotonic()) else None
+
+    def _error(self, call: Call, trouble: Trouble, made: int) -> TaskError:
+        """Whoever failed while the breaker is open waits for it like everyone else, the failed probe's ticket too."""
+        error = trouble.error(f"{self._integration} {call.operation}", tries=made, repeatable=call.is_repeatable)
+        wait = 0.0 if self._breaker is None else self._breaker.wait_seconds()
+        if wait > 0 and isinstance(error, IntegrationUnavailable):
+            retry_after = max(wait, trouble.retry_after or 0.0)
+            return BreakerOpen(str(error), integration=self._integration, retry_after=retry_after)
+        return error
 
 
-def _pooled_client(base_url: str, token: SecretStr | None, limits: HttpLimits) -> httpx.AsyncClient:
+def _report(permit: Permit, outcome: _Success[T] | Trouble) -> None:
+    """Tell the breaker. Gateway errors count even where the caller reads them itself, as pollers do."""
+    match outcome:
+        case _Success(status=status) if status in GATEWAY_TROUBLE:
+            permit.failed(f"HTTP {status}")
+        case _Success() | Trouble(evidence=Evidence.UP):
+            permit.succeeded()
+        case Trouble(evidence=Evidence.DOWN):
+            permit.failed(outcome.message)
+
+
+def _pooled_client(base_url: str, limits: HttpLimits) -> httpx.AsyncClient:
     headers = {
         "User-Agent": f"worker-agents/{worker_agents.__version__}",
         "Accept": "application/json",
         # Uncompressed, so that the cap on the body is a cap on memory.
         "Accept-Encoding": "identity",
     }
-    if token is not None and token.get_secret_value():
-        headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     return httpx.AsyncClient(
         base_url=base_url,
         headers=headers,
@@ -223,9 +317,11 @@ def _pooled_client(base_url: str, token: SecretStr | None, limits: HttpLimits) -
     )
 
 
-def _headers(call: Call) -> list[tuple[bytes, bytes]]:
+def _headers(call: Call, authorization: str | None) -> list[tuple[bytes, bytes]]:
     """Headers as bytes: ticket ids, and so idempotency keys, need not be ASCII."""
     headers = [(name.encode("ascii"), value.encode()) for name, value in call.headers.items()]
+    if authorization is not None:
+        headers.append((b"Authorization", authorization.encode("ascii")))
     return headers if call.body is None else [*headers, (b"Content-Type", b"application/json")]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import httpx
@@ -25,7 +26,8 @@ MAX_DETAIL_LENGTH = 300
 
 # The server did not take the request up: it may be sent again whatever it asks for.
 _NOT_TAKEN_UP = frozenset({408, 425, 429})
-_GATEWAY_TROUBLE = frozenset({502, 503, 504})
+# Said by a gateway in front of the service, or by a service that cannot serve.
+GATEWAY_TROUBLE = frozenset({502, 503, 504})
 
 
 class AnswerTooLarge(Exception):
@@ -36,12 +38,29 @@ class AnswerUnreadable(Exception):
     """A 2xx whose body is not what the interface promises."""
 
 
+class OutOfTime(Exception):
+    """The caller's own time was up before the answer came."""
+
+
+class Evidence(Enum):
+    """What a try tells of the service, for its circuit breaker.
+
+    Down: no connection, no answer in time, 5xx. Up: any other status. Nothing: it was our request or our own hurry,
+    or somebody answered who may not even be the service.
+    """
+
+    UP = auto()
+    DOWN = auto()
+    NOTHING = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """One try failed. ``outcome`` is the label of ``ExternalCall``.
 
     ``repeats`` counts the further tries that it is worth in a call that may be repeated; ``may_have_acted`` is False
-    only when the server certainly did nothing; ``retry_after`` is the server's wish in seconds.
+    only when the server certainly did nothing; ``retry_after`` is the server's wish in seconds; ``is_unauthorised``
+    is a 401, which another token may help.
     """
 
     message: str
@@ -49,6 +68,8 @@ class Trouble:
     repeats: int = 0
     may_have_acted: bool = True
     retry_after: float | None = None
+    evidence: Evidence = Evidence.DOWN
+    is_unauthorised: bool = False
 
     @property
     def is_rejection(self) -> bool:
@@ -69,35 +90,48 @@ def trouble_of_status(
 ) -> Trouble:
     """A status that is no answer; ``also_not_yet`` are further ones that this call treats as 503."""
     message = f"HTTP {status}{_detail(body)}"
+    evidence = Evidence.DOWN if status >= 500 else Evidence.UP
     if status in _NOT_TAKEN_UP:
-        return Trouble(message, repeats=AS_OFTEN_AS_ALLOWED, may_have_acted=False, retry_after=retry_after)
-    if status in _GATEWAY_TROUBLE or status in also_not_yet:
-        return Trouble(message, repeats=AS_OFTEN_AS_ALLOWED, retry_after=retry_after)
+        return Trouble(message, "unavailable", AS_OFTEN_AS_ALLOWED, False, retry_after, evidence)
+    if status in GATEWAY_TROUBLE or status in also_not_yet:
+        return Trouble(message, "unavailable", AS_OFTEN_AS_ALLOWED, True, retry_after, evidence)
     if status >= 500:
         return Trouble(message, repeats=REPEATS_OF_A_FAULT if status == 500 else 0, retry_after=retry_after)
     if status < 400:
         message = f"HTTP {status}, a redirect or no answer at all: check the address"
-    return Trouble(message, outcome="rejected", may_have_acted=False)
+    return Trouble(message, "rejected", may_have_acted=False, evidence=evidence, is_unauthorised=status == 401)
 
 
 def trouble_of_error(error: Exception) -> Trouble:
     """What an exception of the conversation means."""
     match error:
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            trouble = Trouble(f"the request cannot be sent: {error}", outcome="rejected", may_have_acted=False)
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            trouble = Trouble("no connection in time", "timeout", AS_OFTEN_AS_ALLOWED, may_have_acted=False)
+            text = f"the request cannot be sent: {error}"
+            trouble = Trouble(text, "rejected", may_have_acted=False, evidence=Evidence.NOTHING)
+        case httpx.TimeoutException() | TimeoutError() | OutOfTime():
+            trouble = _too_late(error)
         case httpx.ConnectError():
             trouble = _not_connected(error)
-        case httpx.TimeoutException() | TimeoutError():
-            trouble = Trouble("no answer in time", "timeout", REPEATS_OF_A_FAULT)
         case AnswerTooLarge():
-            trouble = Trouble(str(error))
+            trouble = Trouble(str(error), evidence=Evidence.UP)
         case AnswerUnreadable():
-            trouble = Trouble(str(error), repeats=REPEATS_OF_A_FAULT)
+            trouble = Trouble(str(error), repeats=REPEATS_OF_A_FAULT, evidence=Evidence.NOTHING)
         case _:
             trouble = Trouble(f"connection lost: {_words(error)}", repeats=AS_OFTEN_AS_ALLOWED)
     return trouble
+
+
+def _too_late(error: Exception) -> Trouble:
+    match error:
+        case OutOfTime():
+            return Trouble("no answer in the time that was left", "timeout", evidence=Evidence.NOTHING)
+        case httpx.PoolTimeout():
+            text = "no connection in time: too many calls under way"
+            return Trouble(text, "timeout", AS_OFTEN_AS_ALLOWED, may_have_acted=False, evidence=Evidence.NOTHING)
+        case httpx.ConnectTimeout():
+            return Trouble("no connection in time", "timeout", AS_OFTEN_AS_ALLOWED, may_have_acted=False)
+        case _:
+            return Trouble("no answer in time", "timeout", REPEATS_OF_A_FAULT)
 
 
 def _not_connected(error: httpx.ConnectError) -> Trouble:

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, model_validator
 
+from worker_agents.clients.code_forge import GenerationStatus
 from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters, VaultClient
 from worker_agents.executors.fallback import OUTAGES, Fallback, FallbackChoice
-from worker_agents.executors.generation import Followed, GenerationFollower, GenerationService
+from worker_agents.executors.following import Followed
+from worker_agents.executors.generation import GenerationFollower, GenerationService
 from worker_agents.executors.polling import Patience
 from worker_agents.executors.simulation import simulated_execution
 from worker_agents.model.errors import IntegrationDisabled, TaskError, UnknownOutcome
@@ -114,7 +116,9 @@ class ExecuteExecutor(BaseTaskExecutor[ExecuteParameters]):
         context.log(f"submitted generation {request_id} of template {parameters.chosen_template}")
         return request_id
 
-    async def _follow(self, request_id: str, parameters: ExecuteParameters, context: ExecutionContext) -> Followed:
+    async def _follow(
+        self, request_id: str, parameters: ExecuteParameters, context: ExecutionContext
+    ) -> Followed[GenerationStatus]:
         if self._service is None:
             raise IntegrationDisabled("Code Forge is not configured (CODE_FORGE_ENABLED=false)")
         limit = parameters.timeout_seconds or self.default_timeout_seconds
@@ -140,7 +144,7 @@ def _resumed_request(context: ExecutionContext) -> str | None:
     return request_id
 
 
-def _result(followed: Followed, context: ExecutionContext) -> TaskResult:
+def _result(followed: Followed[GenerationStatus], context: ExecutionContext) -> TaskResult:
     status = followed.status
     return TaskResult(
         success=status.is_completed,

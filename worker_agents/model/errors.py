@@ -18,6 +18,7 @@ WorkerAgentsError
 └── StartupError              the service cannot start; carries the exit code
     ├── SettingsInvalid
     ├── KafkaUnreachable
+    ├── VaultUnreachable
     └── TopicLayoutInvalid
 """
 
@@ -192,6 +193,12 @@ class KafkaUnreachable(StartupError):
     """No broker answered within the start-up time."""
 
     exit_code = 3
+
+
+class VaultUnreachable(StartupError):
+    """Vault gave no token, or not the secrets that settings refer to, within the start-up time."""
+
+    exit_code = 5
 
 
 class TopicLayoutInvalid(StartupError):

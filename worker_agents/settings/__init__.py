@@ -12,5 +12,15 @@ from worker_agents.settings.environment import Source
 from worker_agents.settings.integrations import Fallback, Integration
 from worker_agents.settings.loading import load_settings
 from worker_agents.settings.model import Settings
+from worker_agents.settings.references import resolve_references
 
-__all__ = ["Fallback", "Integration", "SettingRow", "Settings", "Source", "describe", "load_settings"]
+__all__ = [
+    "Fallback",
+    "Integration",
+    "SettingRow",
+    "Settings",
+    "Source",
+    "describe",
+    "load_settings",
+    "resolve_references",
+]

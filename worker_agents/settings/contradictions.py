@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from worker_agents.settings.model import FIELDS, VAULT_PREFIX, Settings, is_secret, variable_of
+from worker_agents.settings.model import FIELDS, VAULT_PREFIX, Reference, Settings, is_secret, variable_of
 
 _SHORT_TOKEN = 16
 
@@ -35,7 +35,7 @@ def oddities(settings: Settings) -> Iterator[str]:
     """Warnings: sentences that start with the variable's name."""
     if settings.argocd_enabled and not settings.argocd_token:
         yield "ARGOCD_TOKEN: is unset although ARGOCD_ENABLED is true; Argo CD normally refuses calls without one"
-    if 0 < len(settings.admin_token) < _SHORT_TOKEN:
+    if 0 < len(settings.admin_token) < _SHORT_TOKEN and Reference.read(settings.admin_token) is None:
         yield f"ADMIN_TOKEN: is shorter than {_SHORT_TOKEN} characters, so it can be guessed"
     for name in ("kafka_ssl_ca_location", "kafka_ssl_certificate_location"):
         if getattr(settings, name) and not settings.uses_tls:
@@ -106,10 +106,9 @@ def _vault_references(settings: Settings) -> Iterator[Contradiction]:
         secret: str = getattr(settings, name).get_secret_value()
         if not secret.startswith(VAULT_PREFIX):
             continue
-        path, _, key = secret.removeprefix(VAULT_PREFIX).partition("#")
         if name == "vault_token":
             yield Contradiction((name,), "cannot itself come from Vault")
-        elif not path or not key:
+        elif Reference.read(getattr(settings, name)) is None:
             yield Contradiction((name,), "must name a secret of Vault as vault:path#key")
         elif not settings.vault_enabled:
             yield Contradiction((name, "vault_enabled"), "names a secret of Vault, but VAULT_ENABLED is false")

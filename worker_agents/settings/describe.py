@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from worker_agents.settings.model import FIELDS, Settings, variable_of
+from worker_agents.settings.model import FIELDS, Reference, Settings, variable_of
 
 MASK = "********"
 
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """``source`` is ``default``, ``environment`` or ``file``. A set secret shows as asterisks."""
+    """``source`` is ``default``, ``environment`` or ``file``.
+
+    A set secret shows as asterisks, a reference to one as it stands.
+    """
 
     variable: str
     value_masked: str
@@ -40,7 +43,7 @@ def _text(value: object) -> str:
         case None:
             return ""
         case SecretStr():
-            return MASK if value else ""
+            return _secret_text(value)
         case bool():
             return str(value).lower()
         case float():
@@ -49,6 +52,14 @@ def _text(value: object) -> str:
             return _list_text(value)
         case _:
             return str(value)
+
+
+def _secret_text(secret: SecretStr) -> str:
+    """Where a secret lies is none itself."""
+    reference = Reference.read(secret)
+    if reference is not None:
+        return str(reference)
+    return MASK if secret else ""
 
 
 def _list_text(items: tuple[str, ...]) -> str:

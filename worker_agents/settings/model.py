@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -39,10 +40,10 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
-    def vault_references(self) -> tuple[str, ...]:
-        """Variables of the secrets that are to be read from Vault."""
-        secrets = {name: getattr(self, name).get_secret_value() for name in FIELDS if is_secret(FIELDS[name])}
-        return tuple(variable_of(name) for name, secret in secrets.items() if secret.startswith(VAULT_PREFIX))
+    def vault_references(self) -> dict[str, Reference]:
+        """The secrets that are to be read from Vault, by their field's name."""
+        secrets = {name: Reference.read(getattr(self, name)) for name in FIELDS if is_secret(FIELDS[name])}
+        return {name: reference for name, reference in secrets.items() if reference is not None}
 
     def secret_values(self) -> tuple[str, ...]:
         """The secrets themselves, for the masker of logs. Vault references are no secrets."""
@@ -51,6 +52,26 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
 
 
 VAULT_PREFIX = "vault:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``vault:path#key``: one value of a secret in Vault. ``path`` is without mount."""
+
+    path: str
+    key: str
+
+    @classmethod
+    def read(cls, secret: SecretStr) -> Reference | None:
+        """``None`` for a text that is no reference, or not a whole one."""
+        text = secret.get_secret_value()
+        path, _, key = text.removeprefix(VAULT_PREFIX).partition("#")
+        is_plain = path.isprintable() and all(name not in ("", ".", "..") for name in path.strip("/").split("/"))
+        return cls(path, key) if text.startswith(VAULT_PREFIX) and is_plain and key else None
+
+    def __str__(self) -> str:
+        return f"{VAULT_PREFIX}{self.path}#{self.key}"
+
 
 _GROUPS: tuple[type[BaseModel], ...] = (KafkaSettings, WorkSettings, IntegrationSettings, ServiceSettings)
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from worker_agents.model.git_urls import AllowedGitUrls
+
 _LONGEST_WAIT = 30 * 86_400
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -102,6 +104,18 @@ def _check_directory(value: Path) -> Path:
     return value
 
 
+def _check_git_urls(values: tuple[str, ...]) -> tuple[str, ...]:
+    AllowedGitUrls(values)
+    return values
+
+
+def _check_search_path(value: str) -> str:
+    # An empty entry means the current directory, which holds the code of others.
+    if not all(entry.startswith("/") for entry in value.split(":")):
+        raise ValueError("must be absolute directories separated by colons, such as /usr/local/bin:/usr/bin:/bin")
+    return value
+
+
 def _check_token(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not (text.isascii() and text.isprintable()):
@@ -119,6 +133,8 @@ Topic = Annotated[str, AfterValidator(_check_topic)]
 WorkerId = Annotated[str, AfterValidator(_check_worker_id)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Directory = Annotated[Path, AfterValidator(_check_directory)]
+GitUrls = Annotated[TextList, AfterValidator(_check_git_urls)]
+SearchPath = Annotated[str, AfterValidator(_check_search_path)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Port = Annotated[int, Field(ge=0, le=_HIGHEST_PORT)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]

@@ -180,6 +180,28 @@ class FallbackUsed(TicketEvent):
 
 
 @struct
+class SuiteTimedOut(TicketEvent):
+    """A test command was ended because it did not end by itself. ``limit`` in seconds."""
+
+    event: ClassVar[str] = "test_timeout"
+    level: ClassVar[int] = logging.WARNING
+    test_suite: str
+    limit: float
+
+
+@struct
+class DeploymentTimedOut(TicketEvent):
+    """A deployment was not healthy in time; ``operation`` goes on at Argo CD. ``limit`` in seconds."""
+
+    event: ClassVar[str] = "deploy_argocd_timeout"
+    level: ClassVar[int] = logging.WARNING
+    application: str
+    operation: str
+    limit: float
+    message: str
+
+
+@struct
 class ExternalCall(Event):
     """``outcome`` is ``ok``, ``rejected``, ``unavailable`` or ``timeout``."""
 
@@ -189,6 +211,34 @@ class ExternalCall(Event):
     operation: str
     outcome: str
     duration: float
+
+
+@struct
+class BreakerChanged(Event):
+    """``state`` is ``closed``, ``half_open`` or ``open``; an open one lets no call through for ``wait`` seconds.
+
+    ``why`` is the latest failure, empty when it closes.
+    """
+
+    event: ClassVar[str] = "breaker_changed"
+    integration: str
+    state: str
+    wait: float
+    why: str
+
+    @property
+    def level(self) -> int:  # type: ignore[override] # of each event, where others have one of their class
+        return logging.WARNING if self.state == "open" else logging.INFO
+
+
+@struct
+class VaultTrouble(Event):
+    """Vault is awaited at the start, or the token cannot be kept alive; secrets that are needed meanwhile may be missing."""
+
+    event: ClassVar[str] = "vault_trouble"
+    level: ClassVar[int] = logging.WARNING
+    what: str
+    error: str
 
 
 # --- partitions and the ledger -----------------------------------------------------------------------------------

@@ -29,7 +29,18 @@ def test_help_names_every_command() -> None:
     shown = call("--help")
 
     assert shown.exit_code == 0
-    for command in ("run", "demo", "submit", "results", "tickets", "dlq", "topics", "executors", "config"):
+    for command in (
+        "run",
+        "demo",
+        "submit",
+        "results",
+        "tickets",
+        "dlq",
+        "topics",
+        "executors",
+        "config",
+        "check-command",
+    ):
         assert f" {command} " in shown.stdout
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_agents.clients.http_retry import MAX_RETRY_AFTER_SECONDS, HttpRetryPolicy, retry_after_seconds
+from worker_agents.clients.http_retry import MAX_RETRY_AFTER_SECONDS, HttpRetryPolicy, RetryBudget, retry_after_seconds
 
 policies = st.builds(
     HttpRetryPolicy,
@@ -77,3 +77,30 @@ def test_no_retry_after_breaks_the_client(header: str) -> None:
     seconds = retry_after_seconds(header, now_ms=0)
 
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
+
+
+def test_an_outage_is_not_multiplied_by_its_repetitions() -> None:
+    budget, repeated = RetryBudget(), 0
+    for call in range(20_000):
+        now = call / 100
+        budget.called(now)
+        repeated += sum(budget.take(now) for _ in range(4))
+
+    assert repeated <= 100 + 0.2 * 20_000 + 10 * 200
+    assert repeated >= 0.2 * 20_000
+
+
+def test_a_worker_with_few_calls_may_repeat_each_of_them() -> None:
+    budget = RetryBudget()
+
+    for minute in range(100):
+        budget.called(minute * 60.0)
+        assert all(budget.take(minute * 60.0 + attempt) for attempt in range(4))
+
+
+def test_what_is_not_used_does_not_pile_up() -> None:
+    budget = RetryBudget(share=0.2, per_second=10, capacity=3)
+    for _ in range(1000):
+        budget.called(0.0)
+
+    assert [budget.take(1000.0) for _ in range(4)] == [True, True, True, False]

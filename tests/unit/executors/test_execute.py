@@ -52,7 +52,9 @@ class ScriptedForge:
             raise self._submission
         return "r-1"
 
-    async def get_generation_status(self, request_id: str, headers: Mapping[str, str]) -> GenerationStatus:
+    async def get_generation_status(
+        self, request_id: str, headers: Mapping[str, str], *, within: float | None = None
+    ) -> GenerationStatus:
         assert request_id == "r-1"
         assert "traceparent" in headers
         self.polls += 1

@@ -20,6 +20,13 @@ def problems(environ: dict[str, str]) -> list[str]:
     ("variable", "value", "sentence"),
     [
         ("HTTP_PORT", "eighty", "must be a whole number, not 'eighty'"),
+        ("TEST_COMMAND_PATH", "/usr/bin:", "must be absolute directories separated by colons"),
+        ("TEST_COMMAND_PATH", "bin:/usr/bin", "must be absolute directories separated by colons"),
+        ("TEST_MEMORY_LIMIT_MB", "1", "must be at least 16, not '1'"),
+        ("TEST_PROCESS_LIMIT", "0", "must be at least 1, not '0'"),
+        ("ALLOWED_TEST_COMMANDS", "pytest,npm 'test", "must be commands by their first words"),
+        ("ALLOWED_GIT_URLS", "https://git.example,git.example/team", "entry 2 must start with https://"),
+        ("GIT_CHECKOUT_LIMIT_MB", "0", "must be at least 1, not '0'"),
         ("HTTP_PORT", "80.5", "must be a whole number, not '80.5'"),
         ("HTTP_PORT", "65536", "must be at most 65535, not '65536'"),
         ("KAFKA_SESSION_TIMEOUT_SECONDS", "5.9", "must be at least 6, not '5.9'"),

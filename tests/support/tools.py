@@ -1,0 +1,15 @@
+"""External programs that `make tools` installs."""
+
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
+
+
+def tool(name: str) -> Path:
+    """The path of an installed program; skips the test that asks where there is none."""
+    path = TOOLS / name
+    if not path.exists():
+        pytest.skip(f"{name} is not installed: `make tools` does it")
+    return path

@@ -1,0 +1,1 @@
+"""Test results in files: one format a module."""
