@@ -7,17 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker_agents.application import Application, ApplicationConfig, Parts
-from worker_agents.clients.code_forge import CodeForgeClient
-from worker_agents.clients.http import HttpClient
-from worker_agents.clients.vault import KubernetesLogin, TokenLogin, VaultClient
+from worker_agents.clients.vault import VaultClient
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.engine.execution_engine import ExecutionEngine
 from worker_agents.engine.retry import RetryPolicy
 from worker_agents.executors.base import BaseTaskExecutor
+from worker_agents.executors.build import BuildExecutor
+from worker_agents.executors.deploy import DeployExecutor
 from worker_agents.executors.execute import ExecuteExecutor
 from worker_agents.executors.registry import TaskExecutorRegistry
+from worker_agents.executors.test import TestExecutor
+from worker_agents.executors.validate import ValidateExecutor
+from worker_agents.integrations import Integrations
 from worker_agents.introspection import WorkerStatus
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.topics import TopicNames
@@ -27,7 +30,7 @@ from worker_agents.model.errors import SettingsInvalid
 from worker_agents.settings import Settings
 from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.logs import LogSubscriber
-from worker_agents.telemetry.metrics import Metrics, MetricsSubscriber
+from worker_agents.telemetry.metrics import BREAKER_STATE, Metrics, MetricsSubscriber
 from worker_agents.web.app import create_app
 from worker_agents.web.server import HttpServer
 
@@ -38,16 +41,19 @@ def build(
     executors: Iterable[BaseTaskExecutor[Any]] = (),
     subscribers: Iterable[Emit] = (),
     clock: Clock | None = None,
+    vault: VaultClient | None = None,
 ) -> Application:
     """The whole service, unstarted. ``executors`` are served besides the built-in ones, ``subscribers`` told of events.
+
+    ``vault`` is a client that is logged in already, for settings whose secrets came from there.
 
     Raises :class:`StartupError` and :class:`RegistryError` for what cannot work.
     """
     _refuse_references(settings)
     clock = clock or SystemClock()
     bus, metrics = EventBus(), Metrics()
-    integrations = Integrations(settings, bus.emit)
-    registry = integrations.registry(executors)
+    integrations = Integrations(settings, clock, bus.emit, vault)
+    registry = task_executors(settings, integrations, bus.emit, executors)
     bus.subscribe(LogSubscriber())
     bus.subscribe(MetricsSubscriber(metrics, registry.types()))
     for subscriber in subscribers:
@@ -65,6 +71,7 @@ def build(
     application = Application(config, parts, clock, bus.emit)
     status.observe(application)
     status.provide_gauges(metrics)
+    metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
     return application
 
 
@@ -79,45 +86,76 @@ def _refuse_references(settings: Settings) -> None:
         )
 
 
-class Integrations:
-    """The clients of external systems, and the executors that use them."""
-
-    def __init__(self, settings: Settings, emit: Emit) -> None:
-        self._settings = settings
-        self._emit = emit
-        self.vault = vault_client(settings, emit) if settings.vault_enabled else None
-        self.code_forge = _code_forge(settings, emit) if settings.code_forge_enabled else None
-
-    def registry(self, extra: Iterable[BaseTaskExecutor[Any]]) -> TaskExecutorRegistry:
-        """Register every executor here. Adding one of your own is a line in this method, or an entry point."""
-        registry = TaskExecutorRegistry()
-        registry.register(
-            ExecuteExecutor(
-                vault_client=self.vault,
-                code_forge_client=self.code_forge,
-                fallback=self._settings.fallback_for("code_forge"),
-                emit=self._emit,
-            )
+def task_executors(
+    settings: Settings, clients: Integrations, emit: Emit, extra: Iterable[BaseTaskExecutor[Any]] = ()
+) -> TaskExecutorRegistry:
+    """Register every executor here. Adding one of your own is a line in this function, or an entry point."""
+    registry = TaskExecutorRegistry()
+    vault, code_forge = clients.vault, clients.code_forge
+    registry.register(
+        ExecuteExecutor(
+            emit=emit,
+            vault_client=vault,
+            code_forge_client=code_forge,
+            fallback=settings.code_forge_fallback,
         )
-        for executor in extra:
-            registry.register(executor)
-        registry.load_entry_points(vault_client=self.vault, code_forge_client=self.code_forge)
-        self._check_supported(registry)
-        return registry
+    )
+    registry.register(
+        BuildExecutor(
+            emit=emit,
+            vault_client=vault,
+            code_forge_client=code_forge,
+            fallback=settings.code_forge_fallback,
+            limit_seconds=settings.code_forge_timeout_seconds,
+        )
+    )
+    registry.register(
+        ValidateExecutor(
+            emit=emit,
+            vault_client=vault,
+            code_forge_client=code_forge,
+            opa_client=clients.opa,
+            trivy=clients.trivy,
+            workspaces=clients.workspaces,
+            opa_fallback=settings.opa_fallback,
+            trivy_fallback=settings.trivy_fallback,
+            scan_timeout_seconds=settings.trivy_timeout_seconds,
+            fail_severities=settings.trivy_fail_severities,
+        )
+    )
+    registry.register(
+        TestExecutor(
+            emit=emit,
+            vault_client=vault,
+            code_forge_client=code_forge,
+            runner=clients.commands,
+            workspaces=clients.workspaces,
+            fallback=settings.test_fallback,
+            timeout_seconds=settings.test_execution_timeout_seconds,
+            mask=clients.mask,
+        )
+    )
+    registry.register(
+        DeployExecutor(
+            emit=emit,
+            vault_client=vault,
+            code_forge_client=code_forge,
+            argocd_client=clients.argocd,
+            fallback=settings.argocd_fallback,
+        )
+    )
+    for executor in extra:
+        registry.register(executor)
+    registry.load_entry_points(vault_client=vault, code_forge_client=code_forge)
+    _check_supported(settings, registry)
+    return registry
 
-    def _check_supported(self, registry: TaskExecutorRegistry) -> None:
-        unserved = [name for name in self._settings.supported_task_types or () if name not in registry]
-        if unserved:
-            raise SettingsInvalid(
-                [
-                    f"SUPPORTED_TASK_TYPES: no executor for {', '.join(unserved)} (there are: {', '.join(registry.types())})"
-                ]
-            )
 
-    async def close(self) -> None:
-        for client in (self.code_forge, self.vault):
-            if client is not None:
-                await client.aclose()
+def _check_supported(settings: Settings, registry: TaskExecutorRegistry) -> None:
+    unserved = [name for name in settings.supported_task_types or () if name not in registry]
+    if unserved:
+        there_are = ", ".join(registry.types())
+        raise SettingsInvalid([f"SUPPORTED_TASK_TYPES: no executor for {', '.join(unserved)} (there are: {there_are})"])
 
 
 def kafka_connection(settings: Settings) -> KafkaConnection:
@@ -184,26 +222,3 @@ def _dispatcher(settings: Settings, registry: TaskExecutorRegistry, clock: Clock
         publish_running=settings.publish_running,
     )
     return Dispatcher(config, policy, engine, clock, emit)
-
-
-def _code_forge(settings: Settings, emit: Emit) -> CodeForgeClient:
-    token = settings.code_forge_token if settings.code_forge_token.get_secret_value() else None
-    return CodeForgeClient(HttpClient(settings.code_forge_url, integration="code_forge", emit=emit, token=token))
-
-
-def vault_client(settings: Settings, emit: Emit) -> VaultClient:
-    """Vault as the settings describe it, not asked for anything yet; also used by the command line."""
-    return VaultClient(
-        settings.vault_address,
-        login=TokenLogin(settings.vault_token) if settings.vault_token else _kubernetes_login(settings),
-        emit=emit,
-        mount=settings.vault_mount_kv,
-        namespace=settings.vault_namespace,
-        cache_seconds=settings.vault_cache_seconds,
-    )
-
-
-def _kubernetes_login(settings: Settings) -> KubernetesLogin:
-    return KubernetesLogin(
-        settings.vault_kubernetes_role, settings.vault_kubernetes_token_path, settings.vault_kubernetes_mount
-    )

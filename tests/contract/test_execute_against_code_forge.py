@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from worker_agents.clients.breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from worker_agents.clients.code_forge import CodeForgeClient
 from worker_agents.clients.http import HttpClient, HttpLimits
 from worker_agents.devkit.code_forge import (
@@ -24,7 +25,8 @@ from worker_agents.devkit.code_forge import (
     Progress,
 )
 from worker_agents.devkit.executor_kit import FakeContext, VirtualClock, run_executor, ticket_for
-from worker_agents.executors.execute import ExecuteExecutor, Fallback
+from worker_agents.executors.execute import ExecuteExecutor
+from worker_agents.executors.fallback import FallbackChoice
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, UnknownOutcome
 from worker_agents.model.result import TaskResult
 from worker_agents.telemetry.events import Event, ExternalCall, FallbackUsed
@@ -35,7 +37,7 @@ SOON = HttpLimits(read=1.0)
 class Worker:
     """One worker's executor and client; ``emitted`` is what it told its telemetry."""
 
-    def __init__(self, forge: CodeForgeServer, fallback: Fallback = "simulate", **http: Any) -> None:
+    def __init__(self, forge: CodeForgeServer, fallback: FallbackChoice = "simulate", **http: Any) -> None:
         self.emitted: list[Event] = []
         self.http = HttpClient(
             forge.url,
@@ -71,7 +73,7 @@ async def hire(forge: CodeForgeServer) -> AsyncIterator[Hire]:
     """Makes workers that are gone when the test is."""
     workers: list[Worker] = []
 
-    def hired(fallback: Fallback = "simulate", **http: Any) -> Worker:
+    def hired(fallback: FallbackChoice = "simulate", **http: Any) -> Worker:
         workers.append(Worker(forge, fallback, **http))
         return workers[-1]
 
@@ -103,6 +105,17 @@ async def test_a_generation_with_every_peculiarity_of_the_peer(forge: CodeForgeS
     assert [call.status for call in forge.log.find(operation=Operation.POLL_GENERATION)] == [404] * 2 + [500] * 8 + [
         200
     ]
+
+
+async def test_the_500_of_a_queued_generation_opens_no_breaker(forge: CodeForgeServer, hire: Hire) -> None:
+    forge.change(progress=Progress(queued=20, processing=20))
+    touchy = BreakerPolicy(failures=1, spread=0.0)
+    breaker = CircuitBreaker("code_forge", clock=VirtualClock(), emit=lambda _: None, policy=touchy)
+
+    result = await hire("fail", breaker=breaker).run()
+
+    assert result.success
+    assert breaker.state is BreakerState.CLOSED
 
 
 async def test_what_is_submitted(forge: CodeForgeServer, hire: Hire) -> None:

@@ -297,11 +297,35 @@ class TestPeculiarities:
         assert bodies[-1]["duration_ms"] == 5000
         assert not bodies[-1].keys() & {"error", "created_at", "updated_at", "sbom"}
 
+    @pytest.mark.parametrize(("ending", "stored"), [("review", "completed"), ("partial", "failed")])
+    async def test_some_endings_of_a_pipeline_are_stored_as_others(
+        self, forge: CodeForgeServer, http: httpx.AsyncClient, ending: str, stored: str
+    ) -> None:
+        forge.change(progress=AT_ONCE)
+        pipeline = await pipeline_id(http, f"{ending}:t-1")
+        shown = (await read_pipeline(http, pipeline)).json()["status"]
+        peculiar(forge, stores_other_status=True)
+        body = (await read_pipeline(http, pipeline)).json()
+
+        assert shown == {"review": "requires_review", "partial": "partial"}[ending]
+        assert (body["status"], body["stage"]) == (stored, stored.upper())
+        assert bool(body["artifacts"]) == (stored == "completed") == (body["error"] is None)
+
+    async def test_stage_can_be_a_list(self, forge: CodeForgeServer, http: httpx.AsyncClient) -> None:
+        peculiar(forge, stage_as_list=True)
+        pipeline = await pipeline_id(http)
+        bodies = [(await read_pipeline(http, pipeline)).json() for _ in range(3)]
+        assert [body["stage"] for body in bodies] == [
+            ["QUEUED"],
+            ["QUEUED", "BUILDING"],
+            ["QUEUED", "BUILDING", "COMPLETED"],
+        ]
+
     def test_are_the_peers_by_default(self) -> None:
         assert Behaviour().peculiarities == Peculiarities()
         off = Peculiarities.none()
         same = [name for name in Peculiarities.__slots__ if getattr(off, name) == getattr(Peculiarities(), name)]
-        assert same == ["generation_unknown_polls", "bundled_mock"]
+        assert same == ["generation_unknown_polls", "stage_as_list", "bundled_mock"]
 
 
 class TestIdempotency:

@@ -14,7 +14,6 @@ import pytest
 from tests.support.image_registry import image_registry
 from tests.support.tools import tool
 from worker_agents.clients.git import Git
-from worker_agents.model.git_urls import AllowedGitUrls
 from worker_agents.clients.trivy import Trivy
 from worker_agents.clients.workspace import Workspaces
 from worker_agents.clients.workspace_scratch import ScratchDirectories
@@ -22,6 +21,7 @@ from worker_agents.devkit.executor_kit import FakeContext, run_executor, ticket_
 from worker_agents.devkit.ports import free_ports
 from worker_agents.executors.validate import ValidateExecutor
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, InvalidParameters, Reason
+from worker_agents.model.git_urls import AllowedGitUrls
 from worker_agents.model.result import TaskResult
 from worker_agents.telemetry.events import Event, ExternalCall, FallbackUsed
 
@@ -147,6 +147,29 @@ async def test_the_tree_cannot_talk_trivy_out_of_its_findings(setup: Setup, monk
     monkeypatch.setenv("TRIVY_SKIP_FILES", "**/*")
 
     assert {"github-pat", "DS-0002"} <= rules(await setup.scan())
+
+
+async def test_the_tree_cannot_make_trivy_call_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{url}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://{url}")
+    setup = Setup(tmp_path)
+    sources = ["https://modules.example/a.zip", "team/module/aws", f"git::http://{url}/repo.git"]
+    modules = "\n".join(f'module "m{n}" {{\n  source = "{source}"\n}}' for n, source in enumerate(sources))
+    setup.write({"main.tf": modules} | BAD_DOCKERFILE)
+
+    result = await setup.scan()
+
+    assert "DS-0002" in rules(result)
+    assert called == []
+    server.close()
 
 
 async def test_only_the_working_directory_is_scanned(setup: Setup) -> None:
@@ -282,7 +305,7 @@ async def test_a_scan_that_takes_too_long_falls_back_at_once(hanging: tuple[Setu
 
     assert (result.simulated, result.output["fallback_reason"]) == (True, "timeout")
     assert [event.log_event for event in setup.fallbacks] == ["validation_sast_timeout"]
-    assert "trivy fs: time-out after 1 s" in setup.fallbacks[0].message
+    assert "trivy fs: not finished within 1 s" in setup.fallbacks[0].message
     assert list(trivy_processes(setup)) == []
     assert setup.left_behind() == []
 

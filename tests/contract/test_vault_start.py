@@ -15,7 +15,8 @@ import pytest
 
 from worker_agents.devkit.ports import free_ports
 from worker_agents.devkit.vault import Fault, Policy, Role, ServiceAccount, VaultServer
-from worker_agents.main import build, vault_client
+from worker_agents.integrations import vault_client
+from worker_agents.main import build
 from worker_agents.model.errors import SettingsInvalid, VaultUnreachable
 from worker_agents.settings import Settings, load_settings, resolve_references
 from worker_agents.settings.model import FIELDS, is_secret, variable_of

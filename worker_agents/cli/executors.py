@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from worker_agents.cli.exits import NotFound
 from worker_agents.cli.output import print_json, print_table
 from worker_agents.executors.registry import AnyExecutor, TaskExecutorRegistry
-from worker_agents.main import Integrations
+from worker_agents.integrations import Integrations
+from worker_agents.main import task_executors
+from worker_agents.model.clock import SystemClock
 from worker_agents.settings import Settings, load_settings
+from worker_agents.telemetry.events import Event
 
 
 def list_executors(*, as_json: bool) -> None:
@@ -49,11 +52,15 @@ def print_schema(task_type: str) -> None:
 @contextmanager
 def _registry(settings: Settings) -> Iterator[TaskExecutorRegistry]:
     """The registry that a worker with these settings would have."""
-    integrations = Integrations(settings, lambda _: None)
+    integrations = Integrations(settings, SystemClock(), _tell_nobody)
     try:
-        yield integrations.registry(())
+        yield task_executors(settings, integrations, _tell_nobody)
     finally:
         asyncio.run(integrations.close())
+
+
+def _tell_nobody(event: Event) -> None:
+    """Nothing is run here."""
 
 
 def _document(executor: AnyExecutor, settings: Settings) -> dict[str, object]:

@@ -11,6 +11,8 @@ import structlog
 
 from worker_agents.application import StopRequest
 from worker_agents.cli.vault import connected_vault
+from worker_agents.clients.process_privacy import forbid_inspection
+from worker_agents.clients.vault import VaultClient
 from worker_agents.main import build
 from worker_agents.model.errors import WorkerAgentsError
 from worker_agents.runtime import loop_factory, tune_garbage_collector
@@ -23,6 +25,8 @@ T = TypeVar("T")
 
 def run_worker() -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises :class:`StartupError` when it cannot start."""
+    # Test commands run as the same user, and this process's environment holds secrets.
+    forbid_inspection()
     settings = load_settings()
     _start_logging(settings, settings.warnings)
     try:
@@ -39,23 +43,24 @@ async def _serve(settings: Settings) -> None:
     stop = StopRequest()
     with stop.on_signals():
         async with AsyncExitStack() as stack:
-            resolved = await _unless_asked(stop, _with_secrets(settings, stack))
-            if resolved is None:
+            prepared = await _unless_asked(stop, _with_secrets(settings, stack))
+            if prepared is None:
                 return
-            application = build(resolved)
+            resolved, vault = prepared
+            application = build(resolved, vault=vault)
             tune_garbage_collector()
             await application.run(stop)
 
 
-async def _with_secrets(settings: Settings, stack: AsyncExitStack) -> Settings:
-    """The settings with the secrets that lie in Vault, which stays connected until ``stack`` ends."""
+async def _with_secrets(settings: Settings, stack: AsyncExitStack) -> tuple[Settings, VaultClient | None]:
+    """The settings with the secrets that lie in Vault, and Vault, which stays connected until ``stack`` ends."""
     if not settings.vault_enabled:
-        return settings
+        return settings, None
     timeout = settings.vault_connect_timeout_seconds
     vault = await stack.enter_async_context(connected_vault(settings, _log, timeout))
     resolved = await resolve_references(settings, vault)
     _start_logging(resolved, resolved.warnings[len(settings.warnings) :])
-    return resolved
+    return resolved, vault
 
 
 async def _unless_asked(stop: StopRequest, work: Coroutine[Any, Any, T]) -> T | None:

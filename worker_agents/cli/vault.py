@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from worker_agents.clients.vault import VaultClient
-from worker_agents.main import vault_client
+from worker_agents.integrations import vault_client
 from worker_agents.model.errors import IntegrationRejected, SettingsInvalid
 from worker_agents.settings import Settings, resolve_references
 from worker_agents.telemetry.events import Emit

@@ -46,7 +46,12 @@ def _text(value: object) -> str | None:
     """Text or ``None``, which the server also spells ``"None"``; anything else as its JSON."""
     if value is None or value in ("", "None"):
         return None
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return "(nested too deeply)"
 
 
 def _status(value: object) -> object:
@@ -84,13 +89,15 @@ def _milliseconds(value: object) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
+def _name(value: object) -> str | None:
+    return _text(value.get("name")) if isinstance(value, dict) else _text(value)
+
+
 def _stage(value: object) -> str | None:
     """A stage's name, from a word, an object with a ``name``, or a list of either of which the last is the present one."""
     if isinstance(value, list):
-        return next((name for name in map(_stage, reversed(value)) if name is not None), None)
-    if isinstance(value, dict):
-        return _stage(value.get("name"))
-    return _text(value)
+        return next((name for name in map(_name, reversed(value)) if name is not None), None)
+    return _name(value)
 
 
 def _stages(value: object) -> object:
@@ -98,7 +105,7 @@ def _stages(value: object) -> object:
     entries = _list(value)
     assert isinstance(entries, list | tuple)
     shaped = [entry if isinstance(entry, dict) else {"name": entry} for entry in entries[:MAX_STAGES]]
-    return [entry for entry in shaped if _stage(entry) is not None]
+    return [entry for entry in shaped if _name(entry) is not None]
 
 
 Text = Annotated[str | None, BeforeValidator(_text)]
@@ -146,7 +153,7 @@ class PipelineStage(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    name: Annotated[str, BeforeValidator(_stage)]
+    name: Annotated[str, BeforeValidator(_text)]
     status: Text = None
     duration_ms: Annotated[float | None, BeforeValidator(_milliseconds)] = None
 

@@ -50,6 +50,7 @@ class CodeForge(Protocol):
         branch: str | None = None,
         headers: Mapping[str, str],
         before_repeat: Callable[[], object] | None = None,
+        within: float | None = None,
     ) -> str: ...
 
 
@@ -195,4 +196,5 @@ class BaseTaskExecutor(ABC, Generic[P]):
             branch=branch,
             headers=context.start_remote("generate"),
             before_repeat=lambda: context.start_remote("generate"),
+            within=context.remaining(),
         )

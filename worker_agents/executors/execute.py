@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from worker_agents.clients.code_forge import GenerationStatus
 from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters, VaultClient
 from worker_agents.executors.fallback import OUTAGES, Fallback, FallbackChoice
 from worker_agents.executors.following import Followed
 from worker_agents.executors.generation import GenerationFollower, GenerationService
+from worker_agents.executors.parameter_types import OptionalText
 from worker_agents.executors.polling import Patience
 from worker_agents.executors.simulation import simulated_execution
 from worker_agents.model.errors import IntegrationDisabled, TaskError, UnknownOutcome
@@ -23,13 +24,6 @@ GENERATION_LIMIT_SECONDS = 1800.0
 LOG_EVENT = "execute_code_forge_error"
 RUNTIME = "code_forge"
 _ONLY_TEMPLATES = "this worker executes through Code Forge templates only"
-
-
-def _blank_to_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-OptionalText = Annotated[str | None, BeforeValidator(_blank_to_none)]
 
 
 class ExecuteParameters(Parameters):

@@ -13,7 +13,7 @@ from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.deploy_parameters import Deployment
 from worker_agents.executors.rollout_judgement import MARK, End, Ending, OurOperation
 from worker_agents.executors.rollout_view import DeployService
-from worker_agents.model.errors import BreakerOpen, IntegrationRejected, IntegrationUnavailable
+from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable
 
 OPERATION = "sync"
 WRITING = "application"
@@ -41,6 +41,7 @@ class SyncStart:
             document,
             self.context.start_remote(WRITING),
             before_repeat=lambda: self.context.start_remote(WRITING),
+            within=self.context.remaining(),
         )
         self.context.log(f"application {self.deployment.key.name} is {'updated' if known else 'created'}")
         return written
@@ -59,17 +60,20 @@ class SyncStart:
 
     async def _known(self) -> Application | None:
         """The application as it is before we touch it. One that we may not see is left to the upsert to complain of."""
-        answer = await self.service.get_application(self.deployment.key, self.context.trace_headers())
+        headers, within = self.context.trace_headers(), self.context.remaining()
+        answer = await self.service.get_application(self.deployment.key, headers, within=within)
         return answer if isinstance(answer, Application) else None
 
     async def _sync(self) -> Application | None:
         headers = self.context.start_remote(OPERATION)
         try:
             answer = await self.service.sync_application(
-                self.deployment.key, infos={MARK: self.mark}, prune=self.deployment.prune, headers=headers
+                self.deployment.key,
+                headers,
+                infos={MARK: self.mark},
+                prune=self.deployment.prune,
+                within=self.context.remaining(),
             )
-        except BreakerOpen:
-            raise
         except IntegrationUnavailable as error:
             self._count_unanswered(error)
             return None

@@ -23,19 +23,34 @@ class DeployService(Protocol):
         application: Mapping[str, Any],
         headers: Mapping[str, str],
         before_repeat: Callable[[], object] | None = None,
+        *,
+        within: float | None = None,
     ) -> Application: ...
 
     async def get_application(
-        self, key: ApplicationKey, headers: Mapping[str, str], *, refresh: Literal["normal"] | None = None
+        self,
+        key: ApplicationKey,
+        headers: Mapping[str, str],
+        *,
+        refresh: Literal["normal"] | None = None,
+        within: float | None = None,
     ) -> Application | Refusal: ...
 
     async def sync_application(
-        self, key: ApplicationKey, *, infos: Mapping[str, str], prune: bool, headers: Mapping[str, str]
+        self,
+        key: ApplicationKey,
+        headers: Mapping[str, str],
+        *,
+        infos: Mapping[str, str],
+        prune: bool,
+        within: float | None = None,
     ) -> Application | Refusal: ...
 
     async def terminate_operation(self, key: ApplicationKey, headers: Mapping[str, str]) -> None: ...
 
-    async def resource_tree(self, key: ApplicationKey, headers: Mapping[str, str]) -> Sequence[ResourceHealth]: ...
+    async def resource_tree(
+        self, key: ApplicationKey, headers: Mapping[str, str], *, within: float | None = None
+    ) -> Sequence[ResourceHealth]: ...
 
 
 class ApplicationGone(Exception):
@@ -107,7 +122,7 @@ class RolloutView:
         """
         self.polls += 1
         try:
-            answer = await self.service.get_application(self.key, self.context.trace_headers())
+            answer = await self._read()
         except IntegrationUnavailable:
             if not working or self._unreachable.observe(self.clock.passed()) >= self.patience.unreachable:
                 raise
@@ -119,6 +134,10 @@ class RolloutView:
             return answer
         self._put_up_with(answer)
         return None
+
+    async def _read(self, refresh: Literal["normal"] | None = None) -> Application | Refusal:
+        headers, within = self.context.trace_headers(), self.context.remaining()
+        return await self.service.get_application(self.key, headers, refresh=refresh, within=within)
 
     def _put_up_with(self, refusal: Refusal) -> None:
         if refusal.is_missing:
@@ -132,7 +151,7 @@ class RolloutView:
     async def refreshed(self) -> Application | None:
         """The application, compared anew; ``None`` where Argo CD takes too long over it: it goes on with that by itself."""
         try:
-            answer = await self.service.get_application(self.key, self.context.trace_headers(), refresh="normal")
+            answer = await self._read(refresh="normal")
         except IntegrationUnavailable:
             return None
         return answer if isinstance(answer, Application) else None
@@ -140,7 +159,8 @@ class RolloutView:
     async def resources(self) -> Sequence[ResourceHealth]:
         """The health of the parts, for the record: nothing hangs on it, so no trouble with it counts."""
         try:
-            return await self.service.resource_tree(self.key, self.context.trace_headers())
+            within = self.context.remaining()
+            return await self.service.resource_tree(self.key, self.context.trace_headers(), within=within)
         except TaskError:
             return ()
 

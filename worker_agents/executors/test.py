@@ -16,8 +16,8 @@ from pydantic import Field, field_validator, model_validator
 from worker_agents.clients.command import CommandRunner
 from worker_agents.clients.process import ProcessOutcome, ProgramMissing
 from worker_agents.executors.base import BaseTaskExecutor, CodeForge, ExecutionContext, Parameters, VaultClient
-from worker_agents.executors.execute import OptionalText
 from worker_agents.executors.fallback import Fallback, FallbackChoice
+from worker_agents.executors.parameter_types import OptionalText, Texts
 from worker_agents.executors.simulation import simulated_test
 from worker_agents.executors.suite_verdict import Verdict, error_of, judge
 from worker_agents.model.errors import TaskTimedOut
@@ -63,7 +63,7 @@ class TestParameters(Parameters):
     report_path: OptionalText = None
     junit_xml_path: OptionalText = None
     coverage_report_path: OptionalText = None
-    env_vars: dict[str, str] = Field(default_factory=dict)
+    env_vars: Texts = Field(default_factory=dict)
     provider: OptionalText = None
     ci_provider: OptionalText = None
 

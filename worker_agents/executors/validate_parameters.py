@@ -12,7 +12,7 @@ from pydantic.functional_validators import AfterValidator
 from worker_agents.clients.opa import policy_segments
 from worker_agents.clients.trivy import TargetKind
 from worker_agents.executors.base import Parameters
-from worker_agents.executors.execute import OptionalText
+from worker_agents.executors.parameter_types import OptionalText
 
 ValidationType = Literal["policy", "sast"]
 

@@ -11,12 +11,13 @@ from worker_agents.settings.describe import SettingRow, describe
 from worker_agents.settings.environment import Source
 from worker_agents.settings.integrations import Fallback, Integration
 from worker_agents.settings.loading import load_settings
-from worker_agents.settings.model import Settings
+from worker_agents.settings.model import Reference, Settings
 from worker_agents.settings.references import resolve_references
 
 __all__ = [
     "Fallback",
     "Integration",
+    "Reference",
     "SettingRow",
     "Settings",
     "Source",

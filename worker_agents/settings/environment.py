@@ -32,7 +32,7 @@ class _UnreadableError(Exception):
 class EnvironmentSource(PydanticBaseSettingsSource):
     """Values by field name, as text.
 
-    Calling it also fills ``sources``, ``problems`` and ``warnings``, and names in ``failed`` the fields whose value
+    Calling it also fills ``sources``, ``files`` (of secrets), ``problems`` and ``warnings``, and names in ``failed`` the fields whose value
     could not be read.
     """
 
@@ -40,6 +40,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         super().__init__(settings_cls)
         self._environ = environ
         self.sources: dict[str, Source] = {}
+        self.files: dict[str, Path] = {}
         self.problems: list[str] = []
         self.failed: set[str] = set()
         self.warnings: list[str] = []
@@ -73,7 +74,9 @@ class EnvironmentSource(PydanticBaseSettingsSource):
             secret = _read_secret(path)
         except _UnreadableError as error:
             return self._failed(field_name, f"{file_variable}: {path} {error}")
-        if not secret:
+        if secret:
+            self.files[field_name] = path
+        else:
             self.warnings.append(f"{file_variable}: {path} is empty, so {variable_of(field_name)} is unset")
         return secret, file_variable, False
 

@@ -46,7 +46,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsInvalid(problems)
     warnings = (*source.warnings, *oddities(settings))
-    return settings.model_copy(update={"warnings": warnings, "sources": source.sources})
+    return settings.model_copy(update={"warnings": warnings, "sources": source.sources, "secret_origins": source.files})
 
 
 def _validate(values: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -14,18 +15,41 @@ from worker_agents.settings.kafka import KafkaSettings
 from worker_agents.settings.service import ServiceSettings
 from worker_agents.settings.work import WorkSettings
 
+VAULT_PREFIX = "vault:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``vault:path#key``: one value of a secret in Vault. ``path`` is without mount."""
+
+    path: str
+    key: str
+
+    @classmethod
+    def read(cls, secret: SecretStr) -> Reference | None:
+        """``None`` for a text that is no reference, or not a whole one."""
+        text = secret.get_secret_value()
+        path, _, key = text.removeprefix(VAULT_PREFIX).partition("#")
+        is_plain = path.isprintable() and all(name not in ("", ".", "..") for name in path.strip("/").split("/"))
+        return cls(path, key) if text.startswith(VAULT_PREFIX) and is_plain and key else None
+
+    def __str__(self) -> str:
+        return f"{VAULT_PREFIX}{self.path}#{self.key}"
+
 
 class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings, BaseSettings):
     """The effective settings. ``load_settings`` makes them from the environment; the constructor reads none.
 
     ``warnings`` are sentences about settings that are allowed but look wrong, ``sources`` says for each variable
-    that was set where its value came from.
+    that was set where its value came from. ``secret_origins`` tells by the field's name where a secret can be read again:
+    its file, or its place in Vault.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = {}
+    secret_origins: Mapping[str, Path | Reference] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -49,28 +73,6 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
         """The secrets themselves, for the masker of logs. Vault references are no secrets."""
         secrets = (getattr(self, name).get_secret_value() for name in FIELDS if is_secret(FIELDS[name]))
         return tuple(secret for secret in secrets if secret and not secret.startswith(VAULT_PREFIX))
-
-
-VAULT_PREFIX = "vault:"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """``vault:path#key``: one value of a secret in Vault. ``path`` is without mount."""
-
-    path: str
-    key: str
-
-    @classmethod
-    def read(cls, secret: SecretStr) -> Reference | None:
-        """``None`` for a text that is no reference, or not a whole one."""
-        text = secret.get_secret_value()
-        path, _, key = text.removeprefix(VAULT_PREFIX).partition("#")
-        is_plain = path.isprintable() and all(name not in ("", ".", "..") for name in path.strip("/").split("/"))
-        return cls(path, key) if text.startswith(VAULT_PREFIX) and is_plain and key else None
-
-    def __str__(self) -> str:
-        return f"{VAULT_PREFIX}{self.path}#{self.key}"
 
 
 _GROUPS: tuple[type[BaseModel], ...] = (KafkaSettings, WorkSettings, IntegrationSettings, ServiceSettings)

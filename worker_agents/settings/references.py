@@ -38,7 +38,7 @@ async def resolve_references(settings: Settings, vault: SecretReader, *, only: C
     resolved = settings.model_copy(update=found)
     # What looks odd about a secret shows only now.
     warnings = tuple(dict.fromkeys((*settings.warnings, *oddities(resolved))))
-    return resolved.model_copy(update={"warnings": warnings})
+    return resolved.model_copy(update={"warnings": warnings, "secret_origins": {**settings.secret_origins, **wanted}})
 
 
 async def _resolve(name: str, reference: Reference, vault: SecretReader) -> SecretStr | TaskError | str:

@@ -115,6 +115,16 @@ async def test_nothing_of_the_repository_or_the_machine_runs(
     assert not (into / ".git" / "hooks").exists()
 
 
+async def test_the_workers_own_environment_does_not_steer_git(
+    repository: Repository, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({"a.txt": "1"})
+    monkeypatch.setenv("GIT_EXEC_PATH", "/nonexistent")
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    await Git().checkout(read_git_url(repository.url), "main", into)
+    assert (into / "a.txt").read_text() == "1"
+
+
 async def test_submodules_are_left_alone(repository: Repository, into: Path, tmp_path: Path) -> None:
     other = Repository(tmp_path / "served" / "other")
     other.commit({"inner.txt": "1"})

@@ -16,23 +16,24 @@ STAND_IN = """#!/bin/sh
 for word in "$@"; do
     case "$word" in --output=*) report=${word#--output=} ;; esac
 done
+case "$*" in *--download-*) printf '%s\\n' "$*" >> SEEN/downloads; UPDATE; exit 0 ;; esac
 printf '%s\\n' "$@" > SEEN/arguments
-env > SEEN/environment
+/usr/bin/env > SEEN/environment
 pwd > SEEN/cwd
-ls -A > SEEN/entries
+/bin/ls -A > SEEN/entries
 SCRIPT
 """
 EMPTY = """printf '{"SchemaVersion": 2}' > "$report" """
 
 
 class Stage:
-    """A stand-in for Trivy that runs ``script`` with the report's path in ``$report``."""
+    """A stand-in for Trivy that runs ``script`` with the report's path in ``$report``, and ``update`` for a download."""
 
-    def __init__(self, directory: Path, script: str = EMPTY, **options: object) -> None:
+    def __init__(self, directory: Path, script: str = EMPTY, update: str = ":", **options: object) -> None:
         self.seen = directory / "seen"
         self.seen.mkdir()
         program = directory / "trivy"
-        program.write_text(STAND_IN.replace("SEEN", str(self.seen)).replace("SCRIPT", script))
+        program.write_text(STAND_IN.replace("SEEN", str(self.seen)).replace("SCRIPT", script).replace("UPDATE", update))
         program.chmod(0o755)
         self.events: list[Event] = []
         settings = {"scanners": ("vuln", "secret"), "environment": {"PATH": "/usr/bin:/bin"}} | options
@@ -48,7 +49,15 @@ class Stage:
         return await self.trivy.scan(ScanTarget(kind, name), seconds=seconds)
 
     def saw(self, what: str) -> list[str]:
-        return (self.seen / what).read_text().splitlines()
+        path = self.seen / what
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def downloads(self) -> list[str]:
+        return [word for line in self.saw("downloads") for word in line.split() if word.startswith("--download-")]
+
+    def environment(self) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in self.saw("environment") if "=" in line)
 
     @property
     def outcomes(self) -> list[tuple[str, str]]:
@@ -77,8 +86,8 @@ async def test_of_the_environment_it_gets_little_and_secrets_only_there(tmp_path
 
     await stage.scan()
 
-    names = dict(line.split("=", 1) for line in stage.saw("environment") if "=" in line)
-    assert (names["HTTPS_PROXY"], names["TRIVY_TOKEN"]) == ("http://proxy:1", "server-secret")
+    names = stage.environment()
+    assert (names["NO_PROXY"], names["TRIVY_TOKEN"]) == ("trivy", "server-secret")
     assert names.keys().isdisjoint({"KAFKA_SASL_PASSWORD", "TRIVY_SEVERITY"})
     assert names["HOME"] == stage.saw("cwd")[0]
     assert "--server=http://trivy:4954" in stage.saw("arguments")
@@ -86,12 +95,73 @@ async def test_of_the_environment_it_gets_little_and_secrets_only_there(tmp_path
     assert not any("-secret" in word and "config" not in word for word in stage.saw("arguments"))
 
 
-async def test_the_database_is_fetched_unless_told_otherwise(tmp_path: Path) -> None:
-    for name, skip in (("fetch", False), ("skip", True)):
-        (tmp_path / name).mkdir()
-        stage = Stage(tmp_path / name, skip_db_update=skip)
+async def test_a_scan_has_neither_git_nor_the_network(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, environment={"PATH": "/usr/bin:/bin", "HTTPS_PROXY": "http://proxy:1", "no_proxy": "*"})
+
+    await stage.scan()
+
+    names = stage.environment()
+    assert names["HTTPS_PROXY"] == names["HTTP_PROXY"] == "http://127.0.0.1:9"
+    assert names["NO_PROXY"] == ""
+    assert "no_proxy" not in names
+    assert names["PATH"] == stage.saw("cwd")[0]
+
+
+async def test_the_scan_of_an_image_has_the_workers_network(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, environment={"PATH": "/usr/bin:/bin", "HTTPS_PROXY": "http://proxy:1"})
+
+    await stage.scan("image", "app:1")
+
+    assert stage.environment()["HTTPS_PROXY"] == "http://proxy:1"
+    assert stage.environment()["PATH"] == stage.saw("cwd")[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "downloads"),
+    [
+        ({}, ["--download-db-only"]),
+        ({"skip_db_update": True}, []),
+        ({"server_url": "http://trivy:4954"}, []),
+        ({"scanners": ("secret",)}, []),
+    ],
+)
+async def test_the_database_is_brought_up_to_date_before_the_scan(
+    tmp_path: Path, options: dict[str, object], downloads: list[str]
+) -> None:
+    stage = Stage(tmp_path, **options)
+
+    await stage.scan()
+
+    assert stage.downloads == downloads
+    assert ("--skip-db-update" in stage.saw("arguments")) is ("server_url" not in options)
+    assert not any("/src/app" in line for line in stage.saw("downloads"))
+
+
+async def test_the_database_of_java_packages_is_had_once_it_was_needed(tmp_path: Path) -> None:
+    needed = f"""if [ -e SEEN/java ]; then {EMPTY}; else : > SEEN/java; {fatal("Java DB error: first run")}; fi"""
+    stage = Stage(tmp_path, needed.replace("SEEN", str(tmp_path / "seen")))
+
+    await stage.scan()
+    assert stage.downloads == ["--download-db-only", "--download-java-db-only"]
+
+    (tmp_path / "cache" / "java-db").mkdir(parents=True)
+    (tmp_path / "cache" / "java-db" / "metadata.json").touch()
+    await stage.scan()
+    assert stage.downloads[2:] == ["--download-db-only", "--download-java-db-only"]
+
+
+async def test_a_database_that_cannot_be_fetched_is_an_outage_and_nothing_is_scanned(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, update=fatal("DB error: failed to download vulnerability DB: no such host"))
+
+    with pytest.raises(IntegrationUnavailable, match="DB error"):
         await stage.scan()
-        assert ("--skip-db-update" in stage.saw("arguments")) is skip
+
+    assert stage.saw("arguments") == []
+
+
+async def test_a_download_counts_as_time_of_the_scan(tmp_path: Path) -> None:
+    with pytest.raises(ScanTimedOut, match=r"not finished within 0\.2 s"):
+        await Stage(tmp_path, update="exec /bin/sleep 3600").scan(seconds=0.2)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +275,7 @@ async def test_killed_from_outside_is_an_outage(tmp_path: Path, name: str) -> No
 
 
 async def test_a_time_out_is_an_outage_with_its_own_reason(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "exec sleep 3600")
+    stage = Stage(tmp_path, "exec /bin/sleep 3600")
 
     with pytest.raises(ScanTimedOut) as raised:
         await stage.scan(seconds=0.2)
@@ -218,7 +288,7 @@ async def test_a_program_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     (tmp_path / "trivy").unlink()
 
-    with pytest.raises(IntegrationUnavailable, match="cannot be started"):
+    with pytest.raises(IntegrationUnavailable, match="is not installed"):
         await stage.scan()
 
 

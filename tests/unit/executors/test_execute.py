@@ -9,7 +9,8 @@ import pytest
 
 from worker_agents.clients.code_forge import GenerationStatus
 from worker_agents.devkit.executor_kit import FakeContext, run_executor, ticket_for
-from worker_agents.executors.execute import ExecuteExecutor, Fallback
+from worker_agents.executors.execute import ExecuteExecutor
+from worker_agents.executors.fallback import FallbackChoice
 from worker_agents.model.errors import (
     IntegrationDisabled,
     IntegrationRejected,
@@ -56,6 +57,7 @@ class ScriptedForge:
         self, request_id: str, headers: Mapping[str, str], *, within: float | None = None
     ) -> GenerationStatus:
         assert request_id == "r-1"
+        assert within is not None
         assert "traceparent" in headers
         self.polls += 1
         answer = self._script[min(self.polls, len(self._script)) - 1]
@@ -65,7 +67,7 @@ class ScriptedForge:
 
 
 class Setup:
-    def __init__(self, forge: ScriptedForge | None, fallback: Fallback = "simulate") -> None:
+    def __init__(self, forge: ScriptedForge | None, fallback: FallbackChoice = "simulate") -> None:
         self.events: list[Event] = []
         self.executor = ExecuteExecutor(
             emit=self.events.append, code_forge_client=forge, fallback=fallback, rng=random.Random(1)
@@ -161,7 +163,7 @@ async def test_a_checkpoint_without_the_id_starts_nothing_anew() -> None:
 
 @pytest.mark.parametrize("fallback", ["simulate", "fail"])
 @pytest.mark.parametrize("status", ["failed", "cancelled", "error", "timeout"])
-async def test_a_generation_that_fails_is_a_verdict(status: str, fallback: Fallback) -> None:
+async def test_a_generation_that_fails_is_a_verdict(status: str, fallback: FallbackChoice) -> None:
     setup = Setup(ScriptedForge([seen(status, error="no such template")]), fallback)
 
     result = await setup.run()

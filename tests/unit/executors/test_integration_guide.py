@@ -59,9 +59,9 @@ def test_the_entry_point_can_be_loaded(guide: ModuleType) -> None:
 
 
 def test_registration_is_where_the_guide_says(guide: ModuleType) -> None:
-    from worker_agents.main import Integrations
+    from worker_agents.main import task_executors
 
-    assert "registry.register(" in inspect.getsource(Integrations.registry)
+    assert "registry.register(" in inspect.getsource(task_executors)
     assert guide.registry.types() == ("LICENCE_SCAN", "RELEASE_NOTES")
 
 

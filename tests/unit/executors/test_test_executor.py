@@ -153,9 +153,10 @@ async def test_a_signal_is_given_as_a_negative_return_code(bench: Bench) -> None
     assert result.error_message == "crashed with SIGABRT; no results of tests were found"
 
 
-async def test_variables_that_the_operator_allows_reach_the_tests(bench: Bench) -> None:
+@pytest.mark.parametrize("variables", [{"COLOUR": "blue"}, '{"COLOUR": "blue"}'], ids=["json", "avro"])
+async def test_variables_that_the_operator_allows_reach_the_tests(bench: Bench, variables: object) -> None:
     bench.write(f"import os; assert os.environ['COLOUR'] == 'blue'; {PASSING}")
-    assert (await bench.run(env_vars={"COLOUR": "blue"})).success
+    assert (await bench.run(env_vars=variables)).success
 
 
 # --- reports -----------------------------------------------------------------------------------------------------

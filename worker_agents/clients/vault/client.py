@@ -109,6 +109,14 @@ class VaultClient:
         value = secret.values[key]
         return value if isinstance(value, str) else orjson.dumps(value).decode()
 
+    def forget(self, path: str) -> None:
+        """Ask Vault itself the next time that this path is read."""
+        self._kept.drop(path.strip("/"))
+
+    def report_to(self, emit: Emit) -> None:
+        """Tell ``emit`` of every call from now on."""
+        self._calls.emit = emit
+
     async def aclose(self) -> None:
         """Forget token and secrets and close the connections. Calls that hang are left to themselves."""
         await self._reads.aclose()
@@ -178,6 +186,9 @@ class _Expiring:
         if len(self._entries) >= MAX_CACHED_SECRETS:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = value, until
+
+    def drop(self, key: str) -> None:
+        self._entries.pop(key, None)
 
     def clear(self) -> None:
         self._entries.clear()

@@ -87,6 +87,10 @@ class Peculiarities:
     """Defect 6: the ticket id in the answer to a started pipeline is a new uuid, not the caller's."""
     no_sbom: bool = True
     """A pipeline that is read shows neither `sbom` nor `signature`."""
+    stores_other_status: bool = True
+    """A pipeline that ends `requires_review` reads `completed`, one that ends `partial` reads `failed`."""
+    stage_as_list: bool = False
+    """A pipeline that is read shows all stages that it has reached instead of the present one."""
     bundled_mock: bool = False
     """Pipelines are the peer's bundled mock: one stage a poll, lower-case stages, other fields, no ticket id."""
 
@@ -101,6 +105,7 @@ class Peculiarities:
             expire_after_seconds=None,
             foreign_ticket_id=False,
             no_sbom=False,
+            stores_other_status=False,
         )
 
 
@@ -111,6 +116,8 @@ STANDARD_TEMPLATES: Final[Mapping[str, Script]] = MappingProxyType(
         "stuck": Script(progress=Progress(processing=None)),
         "empty": Script(artifacts=0),
         "datetime": Script(datetime_artifacts=True),
+        "review": Script(outcome="requires_review"),
+        "partial": Script(outcome="partial", error="2 of 3 artifacts were built"),
         "flaky": Script(faults=(Fault.answers(503, times=2, on=STARTS),)),
         "down": Script(faults=(Fault.answers(503, times=None),)),
         "rejected": Script(faults=(Fault.answers(400, times=None, on=STARTS),)),

@@ -1,0 +1,82 @@
+"""The log of every call that reached the reference server, for tests to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from worker_agents.devkit.argocd.operations import Operation
+
+_KEY_SUFFIX: Final = ":sync"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call; ``status`` and the fields after it are filled in as it is dealt with. ``at`` is epoch seconds."""
+
+    number: int
+    at: float
+    method: str
+    path: str
+    query: dict[str, str]
+    operation: Operation
+    application: str | None
+    content_type: str | None
+    idempotency_key: str | None
+    traceparent: str | None
+    body: Any
+    status: int | None = None
+    """``None`` while there is no answer, and for ever where the connection was dropped."""
+    fault: str | None = None
+    began_operation: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """What was asked and begun for one ticket: sync calls received, and operations that came of them."""
+
+    posts: int
+    begun: int
+
+
+class CallLog:
+    """The calls in order of arrival."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self._received = 0
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._calls))
+
+    def __len__(self) -> int:
+        return self._received
+
+    def add(self, call: Call) -> None:
+        self._received = call.number
+        self._calls.append(call)
+
+    def find(self, operation: Operation | None = None, application: str | None = None, since: int = 0) -> list[Call]:
+        """The calls that fit; ``since`` is the number of the last call not wanted."""
+        return [
+            call
+            for call in self._calls
+            if call.number > since and operation in (None, call.operation) and application in (None, call.application)
+        ]
+
+    def syncs_by_ticket(self) -> dict[str, Syncs]:
+        """Syncs by the ticket that their idempotency key names, those without under the empty name."""
+        found: dict[str, list[Call]] = {}
+        for call in self.find(Operation.SYNC):
+            found.setdefault((call.idempotency_key or "").removesuffix(_KEY_SUFFIX), []).append(call)
+        return {
+            ticket: Syncs(len(calls), sum(each.began_operation for each in calls)) for ticket, calls in found.items()
+        }
+
+    def clear(self) -> None:
+        """Forget every call; numbers go on."""
+        self._calls.clear()
