@@ -71,6 +71,9 @@ class Integrations:
     def workspaces(self) -> Workspaces:
         """Where the source under test comes from."""
         settings = self._settings
+        if "TEST_WORKSPACE_ROOT" not in settings.sources:
+            # Nobody else makes our own; one that was named and is not there is a missing volume, which shows so.
+            settings.test_workspace_root.mkdir(parents=True, exist_ok=True)
         limits = GitLimits(seconds=settings.git_timeout_seconds, max_bytes=settings.git_checkout_limit_mb * _MIB)
         return Workspaces(
             settings.test_workspace_root,

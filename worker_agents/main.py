@@ -121,6 +121,7 @@ def task_executors(
             trivy_fallback=settings.trivy_fallback,
             scan_timeout_seconds=settings.trivy_timeout_seconds,
             fail_severities=settings.trivy_fail_severities,
+            concurrent_scans=settings.trivy_concurrent_scans,
         )
     )
     registry.register(

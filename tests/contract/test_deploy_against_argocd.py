@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from worker_agents.clients.argocd import ArgoCdClient
 from worker_agents.clients.http import HttpClient, HttpLimits
+from worker_agents.clients.http_retry import HttpRetryPolicy
 from worker_agents.devkit.argocd import ArgoCdServer, Fault, Operation, Script
 from worker_agents.devkit.executor_kit import FakeContext, VirtualClock, run_executor, ticket_for
 from worker_agents.executors.deploy import DeployExecutor
@@ -334,6 +335,19 @@ async def test_a_sync_whose_answer_is_lost_is_looked_for_before_another_is_start
     assert result.success, result.error_message
     assert not result.simulated
     assert syncs(argocd) == (posts, 1)
+
+
+@pytest.mark.parametrize("outage", [0, 2])
+async def test_it_is_looked_for_even_where_the_client_repeats_nothing(
+    argocd: ArgoCdServer, hire: Hire, outage: int
+) -> None:
+    argocd.change(
+        faults=(Fault.loses_answer(Operation.SYNC), Fault.answers(503, Operation.GET, skip=1, times=outage)),
+    )
+
+    assert (await hire("fail", retry=HttpRetryPolicy(tries=1)).run()).success
+
+    assert syncs(argocd) == (1, 1)
 
 
 async def test_a_sync_that_is_never_answered_is_given_up_and_named(argocd: ArgoCdServer, hire: Hire) -> None:

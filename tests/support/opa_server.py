@@ -13,13 +13,13 @@ from worker_agents.devkit.ports import free_ports
 
 
 @contextmanager
-def running_opa(directory: Path, policies: dict[str, str], options: Sequence[str] = ()) -> Iterator[str]:
+def running_opa(directory: Path, policies: dict[str, str], options: Sequence[str] = (), port: int = 0) -> Iterator[str]:
     """Run `opa run --server` with ``policies`` (file name to Rego); the address, once it answers."""
     program = tool("opa")
     directory.mkdir(parents=True, exist_ok=True)
     for name, rego in policies.items():
         (directory / name).write_text(rego)
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     command = [str(program), "run", "--server", "--addr", f"127.0.0.1:{port}", "--disable-telemetry", *options]
     with (directory / "opa.log").open("wb") as log:
         process = subprocess.Popen([*command, *policies], cwd=directory, stdout=log, stderr=log)

@@ -129,11 +129,21 @@ def _resumed_operation(context: ExecutionContext) -> OurOperation | None:
     """The sync of an earlier attempt. It is never started anew: its mark may be lost, its work is not."""
     if context.resumed_from is None:
         return None
-    mark, started_at = context.resumed_from.get("mark"), context.resumed_from.get("started_at")
+    begun = context.resumed_from
+    mark = begun.get("mark")
     if not isinstance(mark, str) or not mark:
         raise UnknownOutcome("a sync was begun, but the checkpoint does not hold its mark")
-    context.log(f"resumed sync {context.resumed_from.get('application')}/{mark}")
-    return OurOperation(mark, datetime.fromisoformat(started_at) if isinstance(started_at, str) else None)
+    context.log(f"resumed sync {begun.get('application')}/{mark}")
+    return OurOperation(
+        mark,
+        started_at=_moment(begun.get("started_at")),
+        after=_moment(begun.get("after")),
+        is_kept_marked=begun.get("is_kept_marked") is not False,
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None
 
 
 def _result(rollout: Rollout, ended: RolloutEnd, context: ExecutionContext) -> TaskResult:

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from worker_agents.clients.argocd import Application, OperationView, ResourceHealth
@@ -120,25 +121,26 @@ class Rollout:
         """Write the application and start our sync, unless it turns out to be begun already. An end if it cannot be."""
         mark = self.context.start_remote(OPERATION)["Idempotency-Key"]
         self._start = SyncStart(self.service, self.deployment, self.context, mark)
-        known = await self._start.prepare()
+        known: Application | None = await self._start.prepare()
         for delay in self._delays():
-            self._application = known
-            begun = await self._start.attempt(known)
+            # Only what was just seen tells whether there is still something to start.
+            begun = None if known is None else await self._start.attempt(known)
             if isinstance(begun, Application):
-                await self._adopt(mark, begun)
+                await self._adopt(OurOperation(mark, after=self._start.after), begun)
                 return None
             if begun is not None:
                 return begun
+            self._application = known or self._application
             self._say(_obstacle(known))
             if self._clock.left() <= 0:
                 return End(Ending.TIMEOUT, f"our sync did not begin within {self.limit:g} s: {self._why}")
             await self.context.sleep(min(delay, self._clock.left()))
-            known = await self._view.look(working=False) or known
+            known = await self._view.look(working=self._start.may_have_begun)
         raise AssertionError("delays never end")
 
-    async def _adopt(self, mark: str, application: Application) -> None:
+    async def _adopt(self, ours: OurOperation, application: Application) -> None:
         """Remember that our operation is there: from here on it is followed, in whatever attempt."""
-        self.ours = OurOperation(mark)
+        self.ours = replace(ours, is_kept_marked=ours.find(application) is not None)
         self._see(application)
         await self._checkpoint({})
         self.context.log(f"sync {self.operation_name} has begun")
@@ -221,7 +223,9 @@ class Rollout:
                 "application": self.deployment.key.name,
                 "project": self.deployment.key.project,
                 "mark": self.ours.mark,
-                "started_at": self.ours.started_at.isoformat() if self.ours.started_at else None,
+                "is_kept_marked": self.ours.is_kept_marked,
+                "started_at": _text(self.ours.started_at),
+                "after": _text(self.ours.after),
                 "revision": seen.revision if seen else None,
                 "phase": seen.phase if seen else None,
                 "sync_status": status.sync.status if status else None,
@@ -261,8 +265,12 @@ class Rollout:
         return poll_delays(first=min(FIRST_POLL_SECONDS, self.interval), longest=self.interval, rng=self.rng)
 
 
-def _obstacle(application: Application) -> str:
-    latest = application.latest_operation
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _obstacle(application: Application | None) -> str:
+    latest = application.latest_operation if application else None
     if latest is None or latest.is_over:
         return "the sync has not begun"
     return f"waiting for the end of another operation, by {latest.initiator} ({latest.phase})"

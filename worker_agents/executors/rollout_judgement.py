@@ -59,15 +59,32 @@ Judgement = End | Waiting | Doubtful
 
 @struct
 class OurOperation:
-    """The operation that we started. ``started_at`` is known once the controller has taken it up."""
+    """The operation that we started. ``started_at`` is known once the controller has taken it up.
+
+    ``after`` is when the operation before it was started. ``is_kept_marked`` is False at a server that drops ``infos``:
+    there, ours is the one that was started next.
+    """
 
     mark: str
     started_at: datetime | None = None
+    after: datetime | None = None
+    is_kept_marked: bool = True
 
     def find(self, application: Application) -> OperationView | None:
         """Our operation in ``application``, as long as no later one has taken its place."""
         latest = application.latest_operation
-        return latest if latest is not None and latest.is_marked(MARK, self.mark) else None
+        if latest is None or latest.is_marked(MARK, self.mark):
+            return latest
+        if self.is_kept_marked:
+            return None
+        if self.started_at is not None or latest.started_at is None:
+            return latest if latest.started_at == self.started_at else None
+        return latest if self.after is None or latest.started_at > self.after else None
+
+    def is_not_shown_yet(self, application: Application) -> bool:
+        """What is shown is the state from before our sync."""
+        latest = application.latest_operation
+        return self.started_at is None and (latest is None or (latest.is_over and latest.started_at == self.after))
 
 
 def judge(application: Application, deployment: Deployment, ours: OurOperation, *, compared: bool) -> Judgement:
@@ -96,6 +113,8 @@ def is_compared(application: Application, finished_at: datetime | None, *, asked
 def _replaced(application: Application, deployment: Deployment, ours: OurOperation) -> Judgement:
     """A later operation hides ours. The history still tells whether ours succeeded; of a failure nothing is left."""
     latest = application.latest_operation
+    if ours.is_not_shown_yet(application):
+        return Waiting("the sync is not to be seen yet")
     if ours.started_at is None or not application.has_deployed(ours.started_at):
         by = f" by one of {latest.initiator}" if latest is not None else ""
         return End(Ending.SUPERSEDED, f"the sync was replaced{by} before its end could be seen")

@@ -7,13 +7,14 @@ operation; whoever comes after a crash or a lost answer looks for it before anyt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from worker_agents.clients.argocd import Application, SyncUnanswered
+from worker_agents.clients.argocd import Application
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.deploy_parameters import Deployment
 from worker_agents.executors.rollout_judgement import MARK, End, Ending, OurOperation
 from worker_agents.executors.rollout_view import DeployService
-from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable
+from worker_agents.model.errors import BreakerOpen, IntegrationRejected, IntegrationUnavailable
 
 OPERATION = "sync"
 WRITING = "application"
@@ -22,13 +23,17 @@ MAX_UNANSWERED = 5
 
 @dataclass(slots=True)
 class SyncStart:
-    """Brings our operation into being. ``may_have_begun`` is true from a lost answer until a look has told."""
+    """Brings our operation into being. ``may_have_begun`` is true from a lost answer until a look has told.
+
+    ``after`` is when the operation before ours was started.
+    """
 
     service: DeployService
     deployment: Deployment
     context: ExecutionContext
     mark: str
     may_have_begun: bool = False
+    after: datetime | None = None
     _unanswered: int = 0
 
     async def prepare(self) -> Application:
@@ -53,7 +58,10 @@ class SyncStart:
         self.may_have_begun = False
         if not self.deployment.is_source(known.source):
             return End(Ending.SUPERSEDED, "the application was given another source before our sync could begin")
-        return None if known.is_operating else await self._sync()
+        if known.is_operating:
+            return None
+        self.after = known.latest_operation.started_at if known.latest_operation else None
+        return await self._sync()
 
     def _is_begun(self, application: Application) -> bool:
         return OurOperation(self.mark).find(application) is not None
@@ -89,5 +97,5 @@ class SyncStart:
         """It may have begun all the same. Look, and ask again only if it has not; but not for ever."""
         self.may_have_begun = True
         self._unanswered += 1
-        if self._unanswered >= MAX_UNANSWERED or not isinstance(error, SyncUnanswered):
+        if self._unanswered >= MAX_UNANSWERED or isinstance(error, BreakerOpen):
             raise error

@@ -12,6 +12,7 @@ WorkerAgentsError
 │   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
 │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
 │   ├── UnknownOutcome        remote work may have begun; repeating could double it
+│   ├── ReportUnreadable      a test report is absent, stale, hostile or none (``reports.model``)
 │   └── LeaseLost             the partition's lease is stale: start nothing
 ├── JournalError              a ticket's state could not be made durable
 ├── RegistryError             two executors for one type, or none

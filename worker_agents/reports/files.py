@@ -38,7 +38,7 @@ def read_report_file(path: str, *, root: Path, newer_than: float, max_bytes: int
     name = relative_name(path, root)
     try:
         with _opened(path, name, root) as descriptor:
-            _check(os.fstat(descriptor), name, newer_than, max_bytes)
+            _check(os.fstat(descriptor), name, newer_than)
             content = _read(descriptor, max_bytes + 1)
     except OSError as error:
         if error.errno in _ABSENT:
@@ -48,7 +48,7 @@ def read_report_file(path: str, *, root: Path, newer_than: float, max_bytes: int
     except ValueError:
         raise ReportUnreadable(name, "is no valid file name") from None
     if len(content) > max_bytes:
-        raise _too_large(name, max_bytes)
+        raise ReportUnreadable(name, f"is larger than {max_bytes / 2**20:g} MiB")
     return content
 
 
@@ -90,15 +90,13 @@ def _way(path: str, name: str, root: Path) -> tuple[tuple[str, ...], str]:
     return real_directory.relative_to(real_root).parts, file_name
 
 
-def _check(status: os.stat_result, name: str, newer_than: float, max_bytes: int) -> None:
+def _check(status: os.stat_result, name: str, newer_than: float) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise ReportUnreadable(name, "is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise ReportUnreadable(name, "is no regular file")
     if _is_older(status.st_mtime_ns, newer_than):
         raise ReportStale(name, "is older than this run")
-    if status.st_size > max_bytes:
-        raise _too_large(name, max_bytes)
 
 
 def _is_older(modified_ns: int, newer_than: float) -> bool:
@@ -114,7 +112,3 @@ def _read(descriptor: int, limit: int) -> bytes:
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)
-
-
-def _too_large(name: str, max_bytes: int) -> ReportUnreadable:
-    return ReportUnreadable(name, f"is larger than {max_bytes / 2**20:g} MiB")

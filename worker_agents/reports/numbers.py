@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -58,11 +57,11 @@ def share(covered: int, total: int, of: str) -> float:
 
 def _within(value: object, field: str, highest: float) -> float:
     number: float | None = None
-    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+    if (isinstance(value, str) and _DECIMAL.fullmatch(value.strip())) or (
+        isinstance(value, int | float) and not isinstance(value, bool)
+    ):
         number = float(value)
-    elif isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
-        number = float(value) if abs(value) <= MAX_COUNT else math.inf
-    if number is None or not math.isfinite(number):
+    if number is None:
         raise Malformed(f"{field} is {_shown(value)}, expected a number from 0 to {highest:g}")
     if not 0 <= number <= highest * (1 + _TOLERANCE):
         raise Malformed(f"{field} is {number:g}, expected a number from 0 to {highest:g}")

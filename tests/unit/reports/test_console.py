@@ -172,6 +172,12 @@ def test_json_behind_npms_preamble_and_the_tests_own_prints_is_found() -> None:
     assert printed(text).counts == TestCounts(1, 1, 2, 1)
 
 
+def test_the_last_of_several_json_reports_is_the_runs() -> None:
+    inner = '{"numTotalTests": 9, "numFailedTests": 0, "numPassedTests": 9, "success": true}'
+
+    assert printed(inner + "\n" + sample_text("jest-report.json")).counts == TestCounts(1, 1, 2, 1)
+
+
 def test_the_tool_that_spoke_last_speaks_for_the_run() -> None:
     inner = "test result: FAILED. 0 passed; 9 failed; 0 ignored; 0 measured; 0 filtered out\n"
 

@@ -54,8 +54,8 @@ def test_cobertura_without_a_rate_is_taken_by_its_lines() -> None:
 def test_jacoco_with_a_doctype_is_read_and_only_the_reports_own_counters_count() -> None:
     assert b"<!DOCTYPE report PUBLIC" in sample("jacoco.xml")
     report = (
-        '<report><package><counter type="LINE" missed="9" covered="1"/></package>'
-        '<counter type="INSTRUCTION" missed="1" covered="1"/><counter type="LINE" missed="1" covered="3"/></report>'
+        '<report><counter type="INSTRUCTION" missed="1" covered="1"/><counter type="LINE" missed="1" covered="3"/>'
+        '<package><counter type="LINE" missed="9" covered="1"/></package></report>'
     )
     assert percent(report) == 75
 
@@ -114,6 +114,7 @@ def test_blocks_that_several_go_packages_report_count_once_and_are_covered_by_an
         "mode: set\na.go:1.1,2.2 99999999999 1\n",
         "SF:a\nLF:1\nLH:2\nend_of_record\n",
         "SF:a\nLF:x\nend_of_record\n",
+        "SF:a\nLF:99999999\nLH:1\nend_of_record\n",
         "SF:a\nend_of_record\n",
         "GROUP,PACKAGE,CLASS,LINE_MISSED\na,b,c,1\n",
         "nothing of the kind",

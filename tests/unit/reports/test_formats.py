@@ -175,6 +175,14 @@ def test_surefire_flaky_and_rerun_elements_decide_nothing() -> None:
     assert report.counts == TestCounts(passed=1, failed=1, errors=1)
 
 
+def test_the_most_severe_of_a_cases_verdicts_decides() -> None:
+    report = parsed(
+        "<testsuite><testcase><failure/><error/><skipped/></testcase><testcase><error/><skipped/></testcase></testsuite>"
+    )
+
+    assert report.counts == TestCounts(failed=1, errors=1)
+
+
 def test_a_junit_failure_without_a_message_attribute_takes_its_text() -> None:
     (failure,) = parsed(sample("jest-junit.xml")).failures
 

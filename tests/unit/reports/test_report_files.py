@@ -176,8 +176,16 @@ def test_a_file_system_that_keeps_whole_seconds_makes_no_file_stale(root: Path) 
         read_report_file("report.json", root=root, newer_than=1001.1)
 
 
+def test_the_clock_of_file_times_may_lag_a_tick_behind(root: Path) -> None:
+    (root / "report.json").write_text("content")
+    os.utime(root / "report.json", (1000.495, 1000.495))
+
+    assert read_report_file("report.json", root=root, newer_than=1000.5) == b"content"
+    with pytest.raises(ReportStale):
+        read_report_file("report.json", root=root, newer_than=1000.52)
+
+
 def test_a_file_written_right_after_the_start_is_never_stale(root: Path) -> None:
-    """The clock of file times lags behind ``time.time``."""
     for _ in range(300):
         started = time.time()
         (root / "report.json").write_text("content")

@@ -30,6 +30,7 @@ _RACE: Final = frozenset({409})
 MAX_MESSAGE = 500
 
 NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION = 5, 7, 9
+NO_CODE, NOT_ITS_OWN = 0, -1
 
 
 class SyncUnanswered(IntegrationUnavailable):
@@ -52,7 +53,7 @@ class ApplicationKey:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Argo CD says no. ``code`` is the gRPC number, 0 where it gave none."""
+    """Argo CD says no. ``code`` is the gRPC number; 0 where it gave none, -1 where somebody else answered for it."""
 
     status: int
     code: int
@@ -60,8 +61,8 @@ class Refusal:
 
     @property
     def is_missing(self) -> bool:
-        """Argo CD's own 404; one without its code is a proxy's, and says nothing of the application."""
-        return self.code == NOT_FOUND
+        """Argo CD's own 404; one that is no JSON is a proxy's, and says nothing of the application."""
+        return self.status == 404 and self.code in (NOT_FOUND, NO_CODE)
 
     @property
     def is_forbidden(self) -> bool:
@@ -245,7 +246,7 @@ def _words(body: bytes) -> tuple[int, str]:
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        return 0, "no reason given"
+        return NOT_ITS_OWN, "no reason given"
     code, words = document.get("code"), document.get("message") or document.get("error")
     line = "".join(each if each.isprintable() else " " for each in words) if isinstance(words, str) else ""
-    return (code if isinstance(code, int) else 0), line[:MAX_MESSAGE] or "no reason given"
+    return (code if isinstance(code, int) else NO_CODE), line[:MAX_MESSAGE] or "no reason given"
