@@ -169,4 +169,6 @@ async def test_tests_that_print_without_measure(bench: Bench, tool: Tool) -> Non
     result = await bench.run(tool, "huge")
     assert result.success, result.error_message
     assert counted(result) == (2, 0, 0, 1)
+    cut = "the captured output was cut: what was counted in it may be too little"
+    assert (cut in result.metadata["report_problems"]) is (result.output["report"] == "console")
     assert sum(map(len, bench.context.lines)) < 200_000

@@ -72,6 +72,7 @@ class ProcessOutcome:
     out_of_memory: bool
     duration_seconds: float
     time_limit: float
+    stdout_is_cut: bool = False
 
     @property
     def ending(self) -> str:
@@ -228,6 +229,7 @@ def _outcome(
         out_of_memory=was_killed and kills > 0,
         duration_seconds=duration,
         time_limit=limits.seconds,
+        stdout_is_cut=stdout.is_cut,
     )
 
 
@@ -246,6 +248,10 @@ class _Stream:
     def finish(self) -> None:
         if self._live is not None:
             self._live.feed(b"", final=True)
+
+    @property
+    def is_cut(self) -> bool:
+        return self._collector.is_cut
 
     def text(self) -> str:
         return self._collector.text()

@@ -52,9 +52,14 @@ class OutputCollector:
         if len(self._tail) > 2 * self._room:
             del self._tail[: -self._room]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether something in the middle was left out."""
+        return self._total > self._limit
+
     def text(self) -> str:
         """Masked and clean; what was left out is told by a line of its own."""
-        if self._total <= self._limit:
+        if not self.is_cut:
             return self._clean(self._head + self._tail)
         if self._total <= 2 * self._room:
             whole = self._clean(self._head + self._tail)

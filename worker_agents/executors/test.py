@@ -228,6 +228,7 @@ async def _read_reports(parameters: TestParameters, directory: Path, outcome: Pr
             coverage_report_path=parameters.coverage_report_path,
             # Some tools (jest) tell their results on stderr; where both speak, what comes last counts.
             stdout=f"{outcome.stderr}\n{outcome.stdout}",
+            stdout_cut=outcome.stdout_is_cut,
             newer_than=began + _QUICKEST_REPORT_SECONDS,
         )
     except ReportUnreadable as error:
