@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import field
 
-from worker_agents.model.errors import BreakerOpen, Reason, TaskError
+from worker_agents.model.errors import BreakerOpen, Postponed, Reason, TaskError
 from worker_agents.model.result import Finished, RetryLater
 from worker_agents.model.structs import struct
 from worker_agents.model.ticket import MAX_RETRIES_CAP, Ticket
 
-_BREAKER_JITTER = 0.25
+_SPREAD = 0.25
 
 
 @struct
@@ -39,11 +39,12 @@ class RetryPolicy:
 
         ``seconds_left`` is the time to the ticket's last moment, ``None`` without one: a delay that would pass it is
         not begun. A ticket that meets an open circuit breaker waits without using up an attempt, until the breaker
-        closes or the ticket's last moment comes; unless it may start but once.
+        closes or the ticket's last moment comes; unless it may start but once. So does one that could not begin at all.
         """
         message = str(error)
-        if isinstance(error, BreakerOpen) and not ticket.is_at_most_once:
-            return RetryLater(self._until_breaker_closes(error), error.reason, message, costs_attempt=False)
+        waits = isinstance(error, Postponed) or (isinstance(error, BreakerOpen) and not ticket.is_at_most_once)
+        if waits:
+            return RetryLater(self._spread(error), error.reason, message, costs_attempt=False)
         if not error.retryable:
             return Finished.failed(error.reason, message, dead_letter=True)
         allowed = self.max_attempts(ticket)
@@ -58,10 +59,10 @@ class RetryPolicy:
         ceiling = min(self.longest, self.base * 2.0 ** min(attempt - 1, 30))
         return self.random.uniform(0.0, ceiling)
 
-    def _until_breaker_closes(self, error: BreakerOpen) -> float:
-        """Not earlier than the breaker lets a call through, and not all that wait for it at once."""
+    def _spread(self, error: TaskError) -> float:
+        """Not earlier than it makes sense, and not all that wait for the same at once."""
         wait = max(error.retry_after or 0.0, self.base)
-        return wait * self.random.uniform(1.0, 1.0 + _BREAKER_JITTER)
+        return wait * self.random.uniform(1.0, 1.0 + _SPREAD)
 
     @staticmethod
     def _exhausted(error: TaskError, message: str) -> Finished:

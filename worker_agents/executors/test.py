@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from worker_agents.executors.base import BaseTaskExecutor, CodeForge, ExecutionC
 from worker_agents.executors.fallback import Fallback, FallbackChoice
 from worker_agents.executors.parameter_types import OptionalText, Texts
 from worker_agents.executors.simulation import simulated_test
+from worker_agents.executors.sources import SourceProvider
 from worker_agents.executors.suite_verdict import Verdict, error_of, judge
 from worker_agents.model.errors import TaskTimedOut
 from worker_agents.model.result import TaskResult
@@ -38,14 +39,6 @@ _RESERVE_SECONDS = 10.0
 _QUICKEST_REPORT_SECONDS = 0.01
 _STDOUT_LINES = 100
 _STDERR_LINES = 50
-
-
-class SourceProvider(Protocol):
-    """Where the source under test comes from; see ``clients.workspace``."""
-
-    def source(
-        self, *, working_dir: str | None, repo_url: str | None, revision: str | None, log: Callable[[str], None]
-    ) -> AbstractAsyncContextManager[Path]: ...
 
 
 class TestParameters(Parameters):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from worker_agents.clients.opa import Decision
 from worker_agents.executors.base import BaseTaskExecutor, CodeForge, ExecutionContext, VaultClient
 from worker_agents.executors.fallback import OUTAGES, Fallback, FallbackChoice
 from worker_agents.executors.simulation import simulated_validation
-from worker_agents.executors.test import SourceProvider
+from worker_agents.executors.sources import SourceProvider
 from worker_agents.executors.validate_parameters import ValidateParameters
 from worker_agents.executors.validate_policy import judge_policy
 from worker_agents.executors.validate_scan import Scanner, judge_scan, scan_seconds, scan_target
 from worker_agents.executors.validate_verdict import Verdict
-from worker_agents.model.errors import IntegrationDisabled, Reason, TaskError
+from worker_agents.model.errors import IntegrationDisabled, Postponed, Reason, TaskError
 from worker_agents.model.result import TaskResult
 from worker_agents.model.ticket import Ticket
 from worker_agents.model.violation import Severity
@@ -27,6 +27,9 @@ SAST_ERROR: Final = "validation_sast_error"
 
 SCAN_LIMIT_SECONDS: Final = 300.0
 DEFAULT_FAIL_SEVERITIES: Final = (Severity.HIGH, Severity.CRITICAL)
+
+SHORTEST_WAIT_SECONDS: Final = 2.0
+LONGEST_WAIT_SECONDS: Final = 60.0
 
 # Beside the scan itself: a checkout, ending Trivy, reading its report.
 _AROUND_A_SCAN_SECONDS: Final = 120.0
@@ -51,7 +54,8 @@ class ValidateExecutor(BaseTaskExecutor[ValidateParameters]):
     policy are verdicts; a refused question, a wrong path and a report that cannot be read are errors. None of these falls back.
 
     ``scan_timeout_seconds`` is the longest scan, ``fail_severities`` are those of findings that fail a ticket. No more than
-    ``concurrent_scans`` run at once: each is a process of a few hundred megabytes. Decisions wait for none of them.
+    ``concurrent_scans`` run at once: each is a process of a few hundred megabytes. A ticket that finds no place for its scan
+    is postponed, so that it holds no slot.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class ValidateExecutor(BaseTaskExecutor[ValidateParameters]):
         self._opa_fallback = Fallback("opa", opa_fallback, emit)
         self._trivy_fallback = Fallback("trivy", trivy_fallback, emit)
         self._scan_limit = scan_timeout_seconds
-        self._places = asyncio.Semaphore(concurrent_scans)
+        self._free_places = concurrent_scans
+        self._latest_scan_seconds = 0.0
         self._fail_severities = frozenset(Severity(name) for name in fail_severities)
 
     def get_task_type(self) -> str:
@@ -91,8 +96,22 @@ class ValidateExecutor(BaseTaskExecutor[ValidateParameters]):
         parameters = self.parameters(ticket)
         if parameters.validation_type == "policy":
             return await self._validate_by_policy(ticket, parameters, context)
-        async with self._places:
+        with self._place(context):
             return await self._validate_by_scan(ticket, parameters, context)
+
+    @contextmanager
+    def _place(self, context: ExecutionContext) -> Iterator[None]:
+        """One of the places for scans. A ticket that finds none waits elsewhere, without the slot that others could use."""
+        if not self._free_places:
+            wait = min(max(self._latest_scan_seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+            raise Postponed("as many scans as may run at once do (TRIVY_CONCURRENT_SCANS)", retry_after=wait)
+        began = context.remaining()
+        self._free_places -= 1
+        try:
+            yield
+        finally:
+            self._free_places += 1
+            self._latest_scan_seconds = began - context.remaining()
 
     async def _validate_by_policy(
         self, ticket: Ticket, parameters: ValidateParameters, context: ExecutionContext

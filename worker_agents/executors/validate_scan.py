@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from worker_agents.clients.trivy import ScanTarget, TargetKind
 from worker_agents.clients.trivy_report import ScanReport
 from worker_agents.executors.base import ExecutionContext
-from worker_agents.executors.test import SourceProvider
+from worker_agents.executors.sources import SourceProvider
 from worker_agents.executors.validate_parameters import ValidateParameters
 from worker_agents.executors.validate_verdict import Verdict
 from worker_agents.model.errors import IntegrationDisabled, InvalidParameters

@@ -9,6 +9,7 @@ WorkerAgentsError
 │   ├── TaskTimedOut          the attempt's own time limit passed
 │   ├── IntegrationUnavailable  no answer, time-out or 5xx after the client's retries
 │   │   └── BreakerOpen       not even tried: it has been down for a while
+│   ├── Postponed             there is no room to begin now; costs no attempt
 │   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
 │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
 │   ├── UnknownOutcome        remote work may have begun; repeating could double it
@@ -139,6 +140,16 @@ class BreakerOpen(IntegrationUnavailable):
     def __init__(self, message: str, *, integration: str, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
         self.integration = integration
+
+
+class Postponed(TaskError):
+    """Nothing was begun, for lack of room: ask again in ``retry_after`` seconds. Costs no attempt, holds no slot."""
+
+    reason = Reason.DEPENDENCY_UNAVAILABLE
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
 
 
 class IntegrationRejected(TaskError):

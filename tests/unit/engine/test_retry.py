@@ -14,6 +14,7 @@ from worker_agents.model.errors import (
     IntegrationRejected,
     IntegrationUnavailable,
     LeaseLost,
+    Postponed,
     Reason,
     TaskError,
     TaskTimedOut,
@@ -147,6 +148,17 @@ def test_a_ticket_that_meets_an_open_breaker_waits_whatever_its_attempts_and_its
     assert not outcome.costs_attempt
     assert outcome.reason is Reason.DEPENDENCY_UNAVAILABLE
     assert 8.0 <= outcome.delay <= 10.0
+
+
+@pytest.mark.parametrize("delivery_mode", ["AT_LEAST_ONCE", "AT_MOST_ONCE"])
+def test_what_could_not_begin_for_lack_of_room_is_tried_again_at_no_cost(delivery_mode: str) -> None:
+    error = Postponed("no room", retry_after=30.0)
+
+    outcome = RetryPolicy().decide(ticket(max_retries=0, delivery_mode=delivery_mode), 1, error, 5.0)
+
+    assert isinstance(outcome, RetryLater)
+    assert not outcome.costs_attempt
+    assert 30.0 <= outcome.delay <= 37.5
 
 
 def test_one_that_may_start_but_once_does_not_wait_for_a_breaker() -> None:

@@ -201,6 +201,17 @@ async def test_a_doubt_that_passes_counts_from_the_start_again() -> None:
     assert (await run(ScriptedArgoCd(reads, refreshes=[down()]))).success
 
 
+async def test_one_doubt_does_not_lend_its_time_to_another() -> None:
+    out_of_sync = ended(sync={"status": "OutOfSync", "revision": "abc"})
+    degraded = ended(health={"status": "Degraded"})
+    reads = [MISSING, *[out_of_sync] * 12, *[degraded] * 10, ended()]
+    context = FakeContext()
+
+    assert (await run(ScriptedArgoCd(reads, refreshes=[down()]), context)).success
+
+    assert context.clock.monotonic() > 60
+
+
 @pytest.mark.parametrize(
     ("images", "is_told"),
     [(["app:1"], False), (["mirror.example/app:1", "sidecar:2"], False), (["app:0"], True), ([], False)],

@@ -1,5 +1,6 @@
 """What an application's state says about our deployment: a table."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -178,5 +179,13 @@ class TestALaterOperation:
     def test_of_another_ticket_is_not_ours(self) -> None:
         judgement = judged(seen(latest=state(operation("ticket-2:sync"), startedAt=at(30))))
 
+        assert isinstance(judgement, End)
+        assert judgement.ending is Ending.SUPERSEDED
+
+    def test_is_not_ours_at_a_server_that_drops_infos_either(self) -> None:
+        ours = replace(OURS, is_kept_marked=False)
+
+        assert judged(seen(latest=state(OTHERS)), ours) == End(Ending.DEPLOYED)
+        judgement = judged(seen(latest=state(OTHERS, startedAt=at(30))), ours)
         assert isinstance(judgement, End)
         assert judgement.ending is Ending.SUPERSEDED

@@ -19,6 +19,7 @@ from worker_agents.model.errors import (
     IntegrationRejected,
     IntegrationUnavailable,
     InvalidParameters,
+    Postponed,
     Reason,
     TaskError,
 )
@@ -375,18 +376,21 @@ async def test_without_trivy_nothing_is_checked_out() -> None:
     assert setup.workspaces.wanted == []
 
 
-async def test_scans_wait_for_a_place_and_decisions_do_not() -> None:
+async def test_a_scan_without_a_place_is_postponed_and_decisions_are_not() -> None:
     setup = Setup(opa=Decision(defined=True, result=True), trivy=CLEAN, concurrent_scans=2)
     assert setup.trivy is not None
     setup.trivy.goes_on.clear()
-    scans = [asyncio.create_task(setup.scan()) for _ in range(5)]
+    scans = [asyncio.create_task(setup.scan()) for _ in range(2)]
     await setup.trivy.busy(2)
 
     assert (await setup.run({})).success
+    with pytest.raises(Postponed, match="TRIVY_CONCURRENT_SCANS") as postponed:
+        await setup.scan()
+    assert postponed.value.retry_after == 2.0
     assert len(setup.trivy.scans) == 2
     setup.trivy.goes_on.set()
     assert all([(await scan).success for scan in scans])
-    assert len(setup.trivy.scans) == 5
+    assert (await setup.scan()).success
 
 
 async def test_nothing_is_remembered_as_nothing_was_begun() -> None:
