@@ -1,4 +1,7 @@
-"""Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio."""
+"""Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio.
+
+Then what thousands of waiting pipelines cost it. ``python -m benchmarks pipelines`` runs one measurement by its name.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from benchmarks.topics import filled_topics
+from benchmarks.processes import ROOT, talking_process
+from benchmarks.topics import empty_topics, fill, filled_topics
 from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = 3
 NO_OP_TICKETS = 60_000
 # Long enough that the first and the last wave, which cannot fill all slots, do not count for much.
 WAITING_TICKETS = 50_000
 WAIT_SECONDS = 0.2
 SLOTS = 500
+PIPELINES = 2_000
+# Half the default: twice the load of as many real ones.
+POLL_SECONDS = 15.0
+# Pipelines that run until they are let go.
+HELD = {"progress": {"queued": 0, "processing": None}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +91,42 @@ async def waiting(broker: EmbeddedKafka) -> None:
     print(f"waiting: {median(shares):.3f} of the ideal (median of {ROUNDS}; aim: at least 0.95)")
 
 
-async def main() -> None:
-    """Everything, on one broker."""
+async def pipelines(broker: EmbeddedKafka) -> None:
+    """Builds that wait for Code Forge: what thousands of them cost one worker."""
+    topics = await empty_topics(broker.bootstrap_servers)
+    async with await talking_process("worker_agents.devkit.code_forge", "--behaviour", json.dumps(HELD)) as forge:
+        environment = {
+            **topics.environment(),
+            "HTTP_PORT": "0",
+            "LOG_FORMAT": "json",
+            "LOG_LEVEL": "ERROR",
+            "CODE_FORGE_URL": await forge.line(),
+            "CODE_FORGE_FALLBACK": "fail",
+            "MAX_CONCURRENT_TASKS": str(PIPELINES),
+            "MAX_BUFFERED_TICKETS": str(PIPELINES),
+        }
+        arguments = (str(PIPELINES), str(POLL_SECONDS))
+        async with await talking_process("benchmarks.pipelines", *arguments, **environment) as service:
+            await service.line()
+            asked = {"timeout_seconds": 3600, "poll_interval_seconds": POLL_SECONDS}
+            await fill(topics, PIPELINES, task_type="BUILD", parameters=asked)
+            figures = json.loads(await service.line())
+    print(
+        f"pipelines: {PIPELINES:,} waiting in one worker, asked after every {POLL_SECONDS:g} s: "
+        f"{figures['bytes_a_ticket'] / 1024:.1f} KiB a ticket, {figures['polls_a_minute']:,.0f} polls a minute at "
+        f"{figures['cpu_share']:.0%} of a CPU; {figures['pipelines']:,} begun, {figures['simulated']} results simulated"
+    )
+
+
+MEASUREMENTS = {"no-op": no_op, "waiting": waiting, "pipelines": pipelines}
+
+
+async def main(names: Sequence[str]) -> None:
+    """The measurements of these names, or all, on one broker."""
     async with EmbeddedKafka(heap="1g", on_progress=print) as broker:
-        await no_op(broker)
-        await waiting(broker)
+        for name in names or MEASUREMENTS:
+            await MEASUREMENTS[name](broker)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -36,7 +36,14 @@ class BenchTopics:
 
 
 async def filled_topics(bootstrap_servers: str, tickets: int) -> BenchTopics:
-    """Create the topics and produce ``tickets`` BENCH tickets, evenly over the partitions."""
+    """Create the topics and produce ``tickets`` BENCH tickets."""
+    topics = await empty_topics(bootstrap_servers)
+    await fill(topics, tickets)
+    return topics
+
+
+async def empty_topics(bootstrap_servers: str) -> BenchTopics:
+    """Create the topics."""
     topics = BenchTopics(bootstrap_servers, uuid4().hex[:6])
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
@@ -49,26 +56,28 @@ async def filled_topics(bootstrap_servers: str, tickets: int) -> BenchTopics:
         )
     finally:
         await admin.close()
-    await _produce(topics, tickets)
     return topics
 
 
-async def _produce(topics: BenchTopics, tickets: int) -> None:
+async def fill(topics: BenchTopics, tickets: int, **fields: object) -> None:
+    """Produce ``tickets`` tickets, evenly over the partitions; ``fields`` are other than those of a BENCH ticket."""
     producer = AIOKafkaProducer(bootstrap_servers=topics.bootstrap_servers, max_batch_size=500_000)
     await producer.start()
     try:
         for partition in range(PARTITIONS["tickets"]):
             numbers = range(partition, tickets, PARTITIONS["tickets"])
-            await _fill(producer, TopicPartition(topics.name("tickets"), partition), numbers)
+            await _fill(producer, TopicPartition(topics.name("tickets"), partition), numbers, fields)
     finally:
         await producer.stop()
 
 
-async def _fill(producer: AIOKafkaProducer, tp: TopicPartition, numbers: Iterable[int]) -> None:
+async def _fill(
+    producer: AIOKafkaProducer, tp: TopicPartition, numbers: Iterable[int], fields: Mapping[str, object]
+) -> None:
     batch = producer.create_batch()
     waits: list[asyncio.Future[object]] = []
     for number in numbers:
-        key, value = b"plan-%d" % number, json.dumps(ticket(number)).encode()
+        key, value = b"plan-%d" % number, json.dumps({**ticket(number), **fields}).encode()
         if batch.append(key=key, value=value, timestamp=None) is None:
             waits.append(await producer.send_batch(batch, tp.topic, partition=tp.partition))
             batch = producer.create_batch()

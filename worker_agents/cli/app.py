@@ -57,7 +57,7 @@ def run() -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up afterwards, until Ctrl-C.")] = False,
 ) -> None:
-    """Start Kafka, a Code Forge and a worker here, send tickets, and show what becomes of them."""
+    """Start Kafka, a worker and what it works through here, send tickets of every type, show what becomes of them."""
     from worker_agents.devkit.demo import run_demo
 
     raise typer.Exit(run_demo(keep=keep))
@@ -70,6 +70,10 @@ def submit(
         typer.Argument(metavar="[FILE]", help="Tickets as JSON (one or a list) or JSON lines; - reads standard input."),
     ] = None,
     *,
+    sample: Annotated[
+        str | None,
+        typer.Option("--sample", help="A sample ticket; other options change it. See: worker-agents samples."),
+    ] = None,
     task_type: Annotated[str | None, typer.Option("--type", help="Task type of one ticket made of options.")] = None,
     ticket_id: Annotated[str | None, typer.Option("--id", help="Its id; by default a new one.")] = None,
     param: Annotated[
@@ -92,7 +96,7 @@ def submit(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Longest wait for results, in seconds.")] = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Send tickets from a file, from standard input, or made of options.
+    """Send tickets from a file, from standard input, a sample, or made of options.
 
     With --wait the exit code is 0 only when every ticket is COMPLETED.
     """
@@ -109,9 +113,23 @@ def submit(
         max_retries=max_retries,
         time_limit=time_limit,
     )
-    tickets = tickets_of(source, made, check=check)
+    tickets = tickets_of(source, made, check=check, sample=sample)
     succeeded = submit_tickets(Submission(tickets, key, wait=wait, timeout=timeout, as_json=as_json))
     raise typer.Exit(ExitCode.DONE if succeeded else ExitCode.FAILED)
+
+
+@app.command(rich_help_panel="Tickets")
+def samples(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one; otherwise list all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show sample tickets, one of each type and more, to submit or to copy."""
+    from worker_agents.cli.samples import list_samples, show_sample
+
+    if name is None:
+        list_samples(as_json=as_json)
+    else:
+        show_sample(name)
 
 
 @app.command(rich_help_panel="Tickets")

@@ -1,4 +1,4 @@
-"""Tickets to be submitted: from JSON, JSON lines or options. Nothing here talks to Kafka."""
+"""Tickets to be submitted: from JSON, JSON lines, samples or options. Nothing here talks to Kafka."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from worker_agents.cli.exits import BadUsage
+from worker_agents.cli.samples import sample as sample_ticket
 from worker_agents.model.errors import TicketRejected
 from worker_agents.model.ticket import read_ticket
 
@@ -36,15 +37,22 @@ class TicketOptions:
         return any(getattr(self, each.name) not in (None, []) for each in fields(self))
 
 
-def tickets_of(source: Path | None, options: TicketOptions, *, check: bool) -> list[JsonObject]:
-    """The tickets of a file (``-``: standard input), or the one that options make.
+def tickets_of(
+    source: Path | None, options: TicketOptions, *, check: bool, sample: str | None = None
+) -> list[JsonObject]:
+    """The tickets of a file (``-``: standard input), or the one that options make, of a ``sample`` or from nothing.
 
-    Raises :class:`BadUsage` when there are none, both, or, with ``check``, one that no worker could read.
+    Raises :class:`BadUsage` when there are none, both, or, with ``check``, one that no worker could read; and
+    :class:`NotFound` for a sample that is none.
     """
+    if sample is not None:
+        return [sample_from(source, sample, options)]
     if source is not None and options.given:
         raise BadUsage("give a file or the options of one ticket, not both")
     if source is None and options.task_type is None:
-        raise BadUsage("nothing to submit: name a file, - for standard input, or give --type and other options")
+        raise BadUsage(
+            "nothing to submit: name a file, - for standard input, or give --sample, or --type and other options"
+        )
     tickets = [ticket_from(options)] if source is None else parse(read(source), str(source))
     if check:
         refuse_unreadable(tickets)
@@ -87,6 +95,16 @@ def _lines(data: bytes, name: str) -> Iterator[JsonObject]:
         if not isinstance(ticket, dict):
             raise BadUsage(f"{name}: line {number} is not a JSON object")
         yield ticket
+
+
+def sample_from(source: Path | None, name: str, options: TicketOptions) -> JsonObject:
+    """A sample, changed by ``options``; parameters that they do not name stay."""
+    if source is not None:
+        raise BadUsage("give a file or a sample, not both")
+    if options.task_type is not None:
+        raise BadUsage("a sample has a type of its own: leave --type out")
+    ticket, changes = sample_ticket(name), ticket_from(options)
+    return {**ticket, **changes, "parameters": {**ticket["parameters"], **changes.get("parameters", {})}}
 
 
 def ticket_from(options: TicketOptions) -> JsonObject:

@@ -143,7 +143,11 @@ def _resumed_operation(context: ExecutionContext) -> OurOperation | None:
 
 
 def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) else None
+    """``None`` where another version of this program wrote something else: only the mark is indispensable."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _result(rollout: Rollout, ended: RolloutEnd, context: ExecutionContext) -> TaskResult:

@@ -14,7 +14,7 @@ from typing import Any
 from worker_agents.clients.argocd import Application, OperationView, ResourceHealth
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.deploy_parameters import Deployment
-from worker_agents.executors.polling import Streak, poll_delays
+from worker_agents.executors.polling import Streak, heeding, poll_delays
 from worker_agents.executors.rollout_judgement import (
     Doubtful,
     End,
@@ -134,7 +134,7 @@ class Rollout:
             self._say(_obstacle(known))
             if self._clock.left() <= 0:
                 return End(Ending.TIMEOUT, f"our sync did not begin within {self.limit:g} s: {self._why}")
-            await self.context.sleep(min(delay, self._clock.left()))
+            await self._pause(delay)
             known = await self._view.look(working=self._start.may_have_begun)
         raise AssertionError("delays never end")
 
@@ -147,7 +147,7 @@ class Rollout:
 
     async def _follow(self) -> End:
         for delay in self._delays():
-            await self.context.sleep(min(delay, self._clock.left()))
+            await self._pause(delay)
             application = await self._view.look(working=True)
             if application is not None:
                 end = self._believed(await self._judge(application))
@@ -157,6 +157,9 @@ class Rollout:
             if self._clock.left() <= 0:
                 return End(Ending.TIMEOUT, f"not deployed within {self.limit:g} s: {self._why}")
         raise AssertionError("delays never end")
+
+    async def _pause(self, delay: float) -> None:
+        await self.context.sleep(min(heeding(delay, self._view.hint), self._clock.left()))
 
     async def _judge(self, application: Application) -> Judgement:
         ours = self._see(application)

@@ -101,7 +101,7 @@ class RolloutClock:
 
 @dataclass(slots=True)
 class RolloutView:
-    """Reads one application, call after call."""
+    """Reads one application, call after call. ``hint`` is the server's wish, in seconds, for the next one."""
 
     service: DeployService
     key: ApplicationKey
@@ -109,6 +109,7 @@ class RolloutView:
     clock: RolloutClock
     patience: RolloutPatience
     polls: int = 0
+    hint: float | None = None
     _missing: Streak = field(default_factory=Streak)
     _unreachable: Streak = field(default_factory=Streak)
     _forbidden: int = 0
@@ -121,9 +122,11 @@ class RolloutView:
         :class:`ApplicationGone` or :class:`IntegrationRejected` is raised.
         """
         self.polls += 1
+        self.hint = None
         try:
             answer = await self._read()
-        except IntegrationUnavailable:
+        except IntegrationUnavailable as error:
+            self.hint = error.retry_after
             if not working or self._unreachable.observe(self.clock.passed()) >= self.patience.unreachable:
                 raise
             return None

@@ -201,6 +201,16 @@ async def test_a_doubt_that_passes_counts_from_the_start_again() -> None:
     assert (await run(ScriptedArgoCd(reads, refreshes=[down()]))).success
 
 
+async def test_the_servers_wish_makes_polls_rarer() -> None:
+    busy = IntegrationUnavailable("argocd: HTTP 429", retry_after=40)
+    context = FakeContext()
+
+    assert (await run(ScriptedArgoCd([MISSING, BEGUN, busy, BEGUN, ended()]), context)).success
+
+    assert context.sleeps[2] == 40
+    assert max(context.sleeps[:2] + context.sleeps[3:]) <= 5
+
+
 async def test_one_doubt_does_not_lend_its_time_to_another() -> None:
     out_of_sync = ended(sync={"status": "OutOfSync", "revision": "abc"})
     degraded = ended(health={"status": "Degraded"})

@@ -92,6 +92,12 @@ def test_within_the_same_second_only_a_comparison_that_was_asked_for_counts() ->
     assert isinstance(judged(seen(reconciled=19), compared=True), Waiting)
 
 
+def test_a_time_without_a_zone_is_utc() -> None:
+    application = seen(latest=state(finishedAt="2026-01-01T00:00:20"))
+
+    assert judged(application) == End(Ending.DEPLOYED)
+
+
 @pytest.mark.parametrize("phase", ["Running", "Terminating"])
 def test_a_sync_that_goes_on_is_waited_for_however_healthy_it_looks(phase: str) -> None:
     application = seen(pending=operation(), latest=state(phase=phase, message="hook"), reconciled=50)

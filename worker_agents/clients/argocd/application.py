@@ -5,10 +5,10 @@ Times have whole seconds: two that are equal do not tell which was first.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from worker_agents.model.structs import struct
 
@@ -16,6 +16,14 @@ SUCCEEDED: Final = "Succeeded"
 FAILED: Final = frozenset({"Failed", "Error"})
 PENDING: Final = "Pending"
 """Our word for an operation that Argo CD's controller has not taken up yet; it has none of its own."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Without a zone it is UTC, as Kubernetes' times are: moments of both kinds could not be compared."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class _Read(BaseModel):
@@ -76,8 +84,8 @@ class SyncResult(_Read):
 class OperationState(_Read):
     phase: str = ""
     message: str = ""
-    started_at: datetime | None = Field(default=None, alias="startedAt")
-    finished_at: datetime | None = Field(default=None, alias="finishedAt")
+    started_at: Moment | None = Field(default=None, alias="startedAt")
+    finished_at: Moment | None = Field(default=None, alias="finishedAt")
     operation: Operation = Operation()
     sync_result: SyncResult = Field(default=SyncResult(), alias="syncResult")
 
@@ -101,7 +109,7 @@ class HistoryEntry(_Read):
     """A sync that succeeded; ``deploy_started_at`` is the ``startedAt`` of its operation."""
 
     revision: str = ""
-    deploy_started_at: datetime | None = Field(default=None, alias="deployStartedAt")
+    deploy_started_at: Moment | None = Field(default=None, alias="deployStartedAt")
 
 
 class Summary(_Read):
@@ -112,7 +120,7 @@ class Status(_Read):
     operation_state: OperationState | None = Field(default=None, alias="operationState")
     sync: SyncStatus = SyncStatus()
     health: Health = Health()
-    reconciled_at: datetime | None = Field(default=None, alias="reconciledAt")
+    reconciled_at: Moment | None = Field(default=None, alias="reconciledAt")
     conditions: tuple[Condition, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
     summary: Summary = Summary()
