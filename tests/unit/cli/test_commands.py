@@ -149,7 +149,10 @@ def test_the_schema_of_parameters() -> None:
 
     unknown = call("executors", "schema", "BREW")
     assert unknown.exit_code == 4
-    assert unknown.stderr == "worker-agents: no executor for task type BREW (there are: BUILD, DEPLOY, EXECUTE, TEST, VALIDATE)\n"
+    assert (
+        unknown.stderr
+        == "worker-agents: no executor for task type BREW (there are: BUILD, DEPLOY, EXECUTE, TEST, VALIDATE)\n"
+    )
 
 
 def test_run_says_in_one_line_why_it_cannot_start(tmp_path: Path) -> None:
