@@ -50,8 +50,6 @@ _PR_SET_NO_NEW_PRIVS = 38
 _IS_LINUX = sys.platform == "linux"
 
 _IGNORED = (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# Python ignores this one too, and what is ignored stays ignored in the program.
-_RESTORED = (signal.SIGXFSZ,)
 # Dead processes are collected between two rounds of killing; new ones may have been forked meanwhile.
 _ROUND_SECONDS = 0.02
 # The kernel counts in 32 bits of milliseconds.
@@ -305,7 +303,8 @@ def _set_limits(limits: dict[str, int], processes: int) -> None:
 
 
 def _reset_signals() -> None:
-    for number in (*_IGNORED, *_RESTORED):
+    """What is ignored stays ignored in the program: by Python, and by whatever the worker was started from."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
 
 

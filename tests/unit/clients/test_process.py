@@ -126,11 +126,12 @@ def test_the_program_has_no_descriptor_but_its_three_streams(run: Run) -> None:
 
 
 @ON_LINUX
-def test_the_program_begins_with_python_s_signal_settings_undone(run: Run) -> None:
+def test_the_program_begins_with_all_signals_as_they_are_by_default(run: Run) -> None:
     status = run(run_process(["cat", "/proc/self/status"], cwd=Path("/"), env=ENV, limits=ProcessLimits(60))).stdout
 
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert int(fields["SigIgn"], 16) == 0
+    # The C library keeps 32 and 33 for itself; whoever started the tests may have them ignored.
+    assert int(fields["SigIgn"], 16) & ~(0b11 << 31) == 0
     assert int(fields["SigBlk"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
 
