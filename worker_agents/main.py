@@ -31,6 +31,7 @@ from worker_agents.settings import Settings
 from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.logs import LogSubscriber
 from worker_agents.telemetry.metrics import BREAKER_STATE, Metrics, MetricsSubscriber
+from worker_agents.web.actions import action_routes
 from worker_agents.web.app import create_app
 from worker_agents.web.server import HttpServer
 
@@ -63,7 +64,11 @@ def build(
     parts = Parts(
         kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit),
         dispatcher=dispatcher,
-        http=HttpServer(create_app(status, metrics), settings.http_host, settings.http_port),
+        http=HttpServer(
+            create_app(status, metrics, action_routes(dispatcher, settings.admin_token)),
+            settings.http_host,
+            settings.http_port,
+        ),
         metrics=metrics,
         close=integrations.close,
     )

@@ -37,10 +37,15 @@ class Cluster:
         facts = self.layout.get(topic)
         if facts is None:
             raise NotFound(
-                f"there is no topic {topic!r} at {self.connection.bootstrap_servers}; "
+                f"there is no topic {topic!r} at {self.connection.bootstrap_servers}{self._that_is_visible}; "
                 "a worker creates it, or: worker-agents topics create"
             )
         return facts.partitions
+
+    @property
+    def _that_is_visible(self) -> str:
+        """With access control, Kafka shows what does not exist and what is forbidden alike."""
+        return " that this client may describe" if self.connection.authenticates else ""
 
     def reader(self, *topics: str) -> TopicReader:
         return TopicReader(self.connection, {topic: self.partitions(topic) for topic in topics})
@@ -49,7 +54,7 @@ class Cluster:
 async def reach(settings: Settings) -> Cluster:
     """Raises :class:`KafkaUnreachable` when no broker answers soon."""
     connection, names = kafka_connection(settings), topic_names(settings)
-    layout = await administration(settings, []).describe(connect_timeout=patience(settings))
+    layout = await administration(settings, []).describe(connect_timeout=patience(settings), visible_only=True)
     return Cluster(connection, names, layout)
 
 
@@ -63,11 +68,14 @@ def patience(settings: Settings) -> float:
     return min(_CONNECT_SECONDS, settings.kafka_connect_timeout_seconds)
 
 
-def settings_of_command() -> Settings:
-    """The settings, for a command that talks to Kafka: its libraries keep quiet, as errors are told once."""
+def settings_of_command(*secrets: str) -> Settings:
+    """The settings, for a command that talks to Kafka: its libraries keep quiet, as errors are told once.
+
+    ``secrets`` are fields besides Kafka's password that the command needs, and that may lie in Vault.
+    """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = load_settings()
-    return complete(with_secrets(settings, only=("kafka_sasl_password",), timeout=_CONNECT_SECONDS))
+    return complete(with_secrets(settings, only=("kafka_sasl_password", *secrets), timeout=_CONNECT_SECONDS))
 
 
 def complete(work: Coroutine[Any, Any, T]) -> T:

@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-dlq = typer.Typer(help="Look at dead letters.", no_args_is_help=True)
+dlq = typer.Typer(help="Look at dead letters, and send them again.", no_args_is_help=True)
 topics = typer.Typer(help="Create and describe the four topics.", no_args_is_help=True)
 executors = typer.Typer(help="See which task types are served, and their parameters.", no_args_is_help=True)
 
@@ -133,6 +133,23 @@ def samples(
 
 
 @app.command(rich_help_panel="Tickets")
+def cancel(
+    ticket_id: Annotated[str, typer.Argument(metavar="TICKET_ID")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the result.")] = "",
+    by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the user of this shell.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Address of the worker, where the one that it wrote is not reachable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a ticket up: its result is FAILED, cancelled. Needs ADMIN_TOKEN."""
+    from worker_agents.cli.cancel import cancel_ticket
+
+    cancel_ticket(ticket_id, reason=reason, by=by, url=url, as_json=as_json)
+
+
+@app.command(rich_help_panel="Tickets")
 def results(
     *,
     ticket: TicketId = None,
@@ -187,6 +204,30 @@ def dlq_list(
     from worker_agents.cli.dlq import LetterFilter, list_letters
 
     list_letters(LetterFilter(ticket, reason), limit=limit, follow=follow, as_json=as_json)
+
+
+@dlq.command("replay")
+def dlq_replay(
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="[PARTITION-OFFSET]...", help="Places in the dead-letter topic.")
+    ] = None,
+    *,
+    ticket: TicketId = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only letters of this reason.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are there now.")] = False,
+    rate: Annotated[float, typer.Option("--rate", min=0.01, max=10_000, help="Letters a second.")] = 10.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send dead letters again: their tickets run anew, with fresh attempts and without their old deadline.
+
+    Each letter is replayed once, however often this is asked for.
+    """
+    from worker_agents.cli.dlq import LetterFilter
+    from worker_agents.cli.dlq_replay import ReplayOrder, replay_letters
+
+    wanted = LetterFilter(ticket, reason)
+    replay_letters(ReplayOrder(places or (), wanted, everything, rate, dry_run), as_json=as_json)
 
 
 @dlq.command("show")

@@ -1,4 +1,4 @@
-"""``worker-agents dlq list|show``."""
+"""``worker-agents dlq list|show``; replay is in ``cli.dlq_replay``."""
 
 from __future__ import annotations
 
@@ -78,10 +78,7 @@ async def _list(settings: Settings, wanted: LetterFilter, limit: int, follow: bo
 
 def show_letter(place: str, *, raw: bool, as_json: bool) -> None:
     """Print one dead letter. ``place`` is ``partition-offset`` in the dead-letter topic."""
-    match = _PLACE.fullmatch(place)
-    if match is None:
-        raise BadUsage(f"{place!r} is no place in the dead-letter topic: PARTITION-OFFSET, such as 0-17")
-    record = complete(_find(settings_of_command(), int(match[1]), int(match[2])))
+    record = complete(_find(settings_of_command(), *parse_place(place)))
     if raw:
         sys.stdout.buffer.write(record.value or b"")
         sys.stdout.flush()
@@ -91,8 +88,20 @@ def show_letter(place: str, *, raw: bool, as_json: bool) -> None:
         _print_whole(record)
 
 
+def parse_place(text: str) -> tuple[int, int]:
+    """Partition and offset. Raises :class:`BadUsage`."""
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        raise BadUsage(f"{text!r} is no place in the dead-letter topic: PARTITION-OFFSET, such as 0-17")
+    return int(match[1]), int(match[2])
+
+
 async def _find(settings: Settings, partition: int, offset: int) -> Record:
-    cluster: Cluster = await reach(settings)
+    return await find_letter(await reach(settings), partition, offset)
+
+
+async def find_letter(cluster: Cluster, partition: int, offset: int) -> Record:
+    """The dead letter at that place. Raises :class:`NotFound`."""
     topic = cluster.names.dlq
     async with cluster.reader(topic) as reader:
         record = await reader.at(topic, partition, offset)

@@ -12,6 +12,7 @@ from worker_agents.executors.registry import AnyExecutor, TaskExecutorRegistry
 from worker_agents.integrations import Integrations
 from worker_agents.main import task_executors
 from worker_agents.model.clock import SystemClock
+from worker_agents.model.ticket import Ticket
 from worker_agents.settings import Settings, load_settings
 from worker_agents.telemetry.events import Event
 
@@ -70,7 +71,7 @@ def _document(executor: AnyExecutor, settings: Settings) -> dict[str, object]:
         "task_type": task_type,
         "executor": f"{type(executor).__module__}.{type(executor).__qualname__}",
         "description": (type(executor).__doc__ or "").strip().split("\n")[0],
-        "time_limit_seconds": executor.default_timeout_seconds,
+        "time_limit_seconds": executor.time_limit(Ticket(ticket_id="any", task_type=task_type)),
         "max_concurrent": settings.concurrency_limits().get(task_type, settings.max_concurrent_tasks),
         "served": supported is None or task_type in supported,
     }

@@ -45,6 +45,13 @@ def tickets_of(
     Raises :class:`BadUsage` when there are none, both, or, with ``check``, one that no worker could read; and
     :class:`NotFound` for a sample that is none.
     """
+    tickets = _unchecked(source, options, sample)
+    if check:
+        refuse_unreadable(tickets)
+    return tickets
+
+
+def _unchecked(source: Path | None, options: TicketOptions, sample: str | None) -> list[JsonObject]:
     if sample is not None:
         return [sample_from(source, sample, options)]
     if source is not None and options.given:
@@ -53,10 +60,7 @@ def tickets_of(
         raise BadUsage(
             "nothing to submit: name a file, - for standard input, or give --sample, or --type and other options"
         )
-    tickets = [ticket_from(options)] if source is None else parse(read(source), str(source))
-    if check:
-        refuse_unreadable(tickets)
-    return tickets
+    return [ticket_from(options)] if source is None else parse(read(source), str(source))
 
 
 def read(source: Path) -> bytes:

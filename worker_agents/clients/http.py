@@ -38,7 +38,7 @@ from worker_agents.clients.http_errors import (
 from worker_agents.clients.http_retry import HttpRetryPolicy, RetryBudget, retry_after_seconds
 from worker_agents.clients.http_tokens import FixedToken, TokenSource, bearer
 from worker_agents.model.clock import Clock, SystemClock
-from worker_agents.model.errors import BreakerOpen, IntegrationUnavailable, TaskError
+from worker_agents.model.errors import BreakerOpen, CredentialsUnavailable, IntegrationUnavailable, TaskError
 from worker_agents.telemetry.events import Emit, ExternalCall
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -181,17 +181,24 @@ class HttpClient:
 
     async def _try_authorised(self, call: Call, read: Callable[[Answer], T], ends_at: float) -> _Success[T] | Trouble:
         """A try, and one more with another token where there is one: on a 401 the service did nothing."""
-        token = await self._tokens.current()
+        token = await self._token()
         outcome = await self._try(call, read, token, ends_at)
         if not (isinstance(outcome, Trouble) and outcome.is_unauthorised):
             return outcome
         await self._tokens.renew(token)
-        another = await self._tokens.current()
+        another = await self._token()
         if another == token:
             return outcome
         if call.before_repeat is not None:
             call.before_repeat()
         return await self._try(call, read, another, ends_at)
+
+    async def _token(self) -> str:
+        """Whoever keeps the token being down must not look as if the integration were: that may be simulated."""
+        try:
+            return await self._tokens.current()
+        except IntegrationUnavailable as error:
+            raise CredentialsUnavailable(f"the token for {self._integration}: {error}") from error
 
     async def _try(self, call: Call, read: Callable[[Answer], T], token: str, ends_at: float) -> _Success[T] | Trouble:
         authorization = bearer(self._integration, token)

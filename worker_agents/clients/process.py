@@ -100,7 +100,12 @@ _OWN_FAULTS = frozenset(
 
 
 class ProgramMissing(IntegrationUnavailable):
-    """The program cannot be started here: not found, not executable, or for another kind of machine."""
+    """The program cannot be started here: not found, not executable, or for another kind of machine.
+
+    Another attempt changes nothing.
+    """
+
+    retryable = False
 
 
 async def run_process(

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -127,7 +128,12 @@ def remove_tree(directory: Path) -> bool:
     Python's own recursion goes.
     """
     for command in ("rm -rf --", "chmod -R u+rwx --", "rm -rf --"):
-        subprocess.run([*command.split(), str(directory)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        try:
+            subprocess.run(
+                [*command.split(), str(directory)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+        except FileNotFoundError:
+            shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():
             return True
     return False

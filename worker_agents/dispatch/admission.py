@@ -9,7 +9,7 @@ from worker_agents.model.errors import Reason, TicketRejected
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, TicketState
 from worker_agents.model.structs import struct
-from worker_agents.model.ticket import KNOWN_TASK_TYPES, Envelope, Ticket, read_ticket
+from worker_agents.model.ticket import KNOWN_TASK_TYPES, MAX_REPLAYS_REMEMBERED, Envelope, Ticket, ticket_of
 
 PLATFORM_TASK_TYPES = KNOWN_TASK_TYPES | {"COMPENSATE", "QUERY", "TRANSFORM"}
 """Every type of the wider platform's schema (``contracts.md`` 1.5); which of them run here is the registry's say."""
@@ -58,11 +58,15 @@ class Refuse:
 
 @struct
 class Admit:
-    """Run it, or resume it from ``state``. ``isolate`` means: not beside another suspect."""
+    """Run it, or resume it from ``state``. ``isolate`` means: not beside another suspect.
+
+    ``replays`` are those of a ticket that is run anew, the present one last.
+    """
 
     ticket: Ticket
     state: TicketState | None
     isolate: bool = False
+    replays: tuple[str, ...] = ()
 
 
 Decision = Ignore | AlreadyDone | InFlight | Refuse | Admit
@@ -94,23 +98,38 @@ def admit(
     if envelope.value is None:
         return Ignore(Ignored.TOMBSTONE)
     try:
-        ticket = read_ticket(envelope.value)
+        ticket = ticket_of(envelope)
     except TicketRejected as error:
         return _refuse_unreadable(error, lookup, in_flight)
     if ticket.status != "PENDING":
         return Ignore(Ignored.NOT_PENDING)
     state = lookup(ticket.ticket_id)
+    replays = replays_of(envelope, state)
     if isinstance(state, Done):
-        return AlreadyDone(ticket.ticket_id)
+        if replays == state.replays:
+            return AlreadyDone(ticket.ticket_id)
+        state = None
     if ticket.ticket_id in in_flight:
         return InFlight(ticket.ticket_id)
     return (
         _wrong_type(ticket, policy)
         or _too_late(ticket, envelope, state, policy, now_ms)
         or Admit(
-            ticket, state, isolate=state is not None and state.has_begun and state.delivery >= policy.max_deliveries - 1
+            ticket,
+            state,
+            isolate=state is not None and state.has_begun and state.delivery >= policy.max_deliveries - 1,
+            replays=replays,
         )
     )
+
+
+def replays_of(envelope: Envelope, state: KnownState | None) -> tuple[str, ...]:
+    """The ticket's replays, this one among them if it is one that was not seen before and the ticket is not under way."""
+    known = state.replays if state is not None else ()
+    replay = envelope.replay
+    if not replay or replay in known or isinstance(state, TicketState):
+        return known
+    return (*known, replay)[-MAX_REPLAYS_REMEMBERED:]
 
 
 def _refuse_unreadable(error: TicketRejected, lookup: Lookup, in_flight: Container[str]) -> Refuse:

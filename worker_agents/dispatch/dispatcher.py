@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from worker_agents.dispatch.admission import AdmissionPolicy
+from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.config import DispatchConfig
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Journal
@@ -63,6 +64,11 @@ class Dispatcher:
     def quiet(self) -> None:
         """Start no more tickets, for good; what runs goes on."""
         self._quiet = True
+
+    def cancel(self, request: CancelRequest) -> Cancelled:
+        """Give a ticket up for good, in whichever partition of this worker it is."""
+        answers = (lane.cancel(request) for lane in self.lanes)
+        return next((answer for answer in answers if answer is not Cancelled.UNKNOWN), Cancelled.UNKNOWN)
 
     async def drained(self, limit: float) -> int:
         """Wait up to ``limit`` seconds for what runs. Returns how many tickets still do."""

@@ -37,6 +37,7 @@ class Job:
 
     ``receipts`` are its record and those of its duplicates; ``state`` is what is durable, or on its way. It is
     ``finishing`` once its final result is on its way too. A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
+    ``replays`` are the ticket's so far, the present one last.
     """
 
     lane: Lane
@@ -49,6 +50,7 @@ class Job:
     isolated: bool = False
     finishing: bool = False
     attempt: int = 1
+    replays: tuple[str, ...] = ()
     phase: JobPhase = JobPhase.READY
     why_waiting: str = ""
     waits_for: set[str] = field(default_factory=set)

@@ -26,6 +26,7 @@ class Answer:
     duration_ms: int
     ticket: Ticket | None = None
     traceparent: str = ""
+    replays: tuple[str, ...] = ()
 
 
 @struct

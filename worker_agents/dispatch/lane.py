@@ -19,7 +19,9 @@ from worker_agents.dispatch.admission import (
     Refuse,
     admit,
     check_dependencies,
+    replays_of,
 )
+from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.config import Ordering
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
@@ -29,15 +31,17 @@ from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
 from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
-from worker_agents.model.ticket import Envelope, Ticket, read_ticket
+from worker_agents.model.ticket import Envelope, Ticket, ticket_of
 from worker_agents.telemetry.events import (
     DeadLettered,
     DuplicateSeen,
     ExecutorCrashed,
     RecordIgnored,
     RetryScheduled,
+    TicketCancelled,
     TicketIsolated,
     TicketReleased,
+    TicketReplayed,
     TicketWaiting,
 )
 
@@ -77,8 +81,8 @@ class Lane:
         """Take a record in; its receipt is settled sooner or later, unless the lane is stopped before."""
         now_ms = self._clock.now_ms()
         match admit(envelope, self._journal.lookup, self.jobs, self._dispatcher.policy, now_ms):
-            case Admit(ticket, state, isolate):
-                self._take_in(envelope, ticket, state, isolate=isolate)
+            case Admit() as admitted:
+                self._take_in(envelope, admitted)
             case AlreadyDone(ticket_id):
                 self._emit(DuplicateSeen(ticket_id, "done"))
                 self._journal.settle(Settlement((envelope.receipt,)))
@@ -105,6 +109,33 @@ class Lane:
     def under_way(self) -> list[Job]:
         """Jobs whose executor runs, or whose outcome is being written."""
         return [job for job in self.jobs.values() if job.phase in _UNDER_WAY]
+
+    def cancel(self, request: CancelRequest) -> Cancelled:
+        """Give a ticket up for good: its result is FAILED ``cancelled``, unless it comes to its end first."""
+        job = self.jobs.get(request.ticket_id)
+        if job is None:
+            known = self._journal.lookup(request.ticket_id)
+            return Cancelled.SETTLED if isinstance(known, Done) else Cancelled.UNKNOWN
+        if job.phase is JobPhase.SETTLING:
+            return Cancelled.TOO_LATE
+        self._emit(TicketCancelled(job.ticket_id, job.task_type, request.by, request.why))
+        if job.context is not None and job.phase is JobPhase.RUNNING and job.task is not None:
+            job.context.cancel_reason = request.reason
+            job.task.cancel(request.reason)
+            return Cancelled.RUNNING
+        self._withdraw(job)
+        self._finish(job, Finished.failed(Reason.CANCELLED, request.reason))
+        return Cancelled.WAITING
+
+    def _withdraw(self, job: Job) -> None:
+        """Take back a job whose next attempt has not begun, wherever it waits."""
+        self._ticket_of(job)
+        self._unpark(job)
+        self._held = [other for other in self._held if other is not job]
+        if job.task is not None:
+            job.task.cancel("cancelled before it began")
+        self._dispatcher.release(job)
+        job.attempt -= 1
 
     async def suspend(self) -> None:
         """Start nothing new, and give back what has not begun: it is read again, and others need its place."""
@@ -136,11 +167,14 @@ class Lane:
 
     # --- arrival -------------------------------------------------------------------------------------------------
 
-    def _take_in(self, envelope: Envelope, ticket: Ticket, state: TicketState | None, *, isolate: bool) -> None:
+    def _take_in(self, envelope: Envelope, admitted: Admit) -> None:
+        ticket, state = admitted.ticket, admitted.state
         job = self._new_job(envelope, ticket.ticket_id, ticket.task_type, ticket)
-        job.state, job.isolated = state, isolate
+        job.state, job.isolated, job.replays = state, admitted.isolate, admitted.replays
         job.attempt = state.attempt if state else 1
-        if isolate and state:
+        if admitted.replays and state is None:
+            self._emit(TicketReplayed(job.ticket_id, job.task_type, admitted.replays[-1], len(admitted.replays)))
+        if job.isolated and state:
             self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery))
         if self._dispatcher.config.ordering == Ordering.KEY and not self._turns.take(job):
             # In memory only: reading the log again restores the order.
@@ -171,6 +205,7 @@ class Lane:
         known = self._journal.lookup(refusal.ticket_id)
         job.state = known if isinstance(known, TicketState) else None
         job.attempt = job.state.attempt if job.state else 0
+        job.replays = replays_of(envelope, known)
         self._finish(job, finished)
 
     def _settle_refused(self, kept: asyncio.Future[None], receipt: int) -> None:
@@ -331,6 +366,7 @@ class Lane:
                 checkpoint=before.checkpoint if before else None,
                 checkpoint_at=before.checkpoint_at if before else 0,
                 isolated=job.isolated,
+                replays=job.replays,
             ),
             announce=self._dispatcher.config.publish_running,
         )
@@ -360,6 +396,7 @@ class Lane:
             save=lambda data: self._save_checkpoint(job, data),
             owns_ticket=lambda: self._has(job) and self._journal.lease_is_fresh(),
             trace=lambda: job.trace,
+            replay=job.replays[-1] if job.replays else "",
         )
         release = self._release_from_isolation(job) if job.isolated else None
         try:
@@ -417,6 +454,7 @@ class Lane:
             reason=reason,
             due_at=self._clock.now_ms() + int(delay * 1000),
             delay=delay,
+            replays=job.replays,
         )
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -452,7 +490,7 @@ class Lane:
             return False
         known = self._journal.lookup(job.ticket_id)
         if isinstance(known, Done):
-            # Its own settlement may be what is recorded; the ledger resolves that.
+            # Its own settlement may be what is recorded, or that of an earlier run; the ledger resolves that.
             return job.finishing
         return known is not None and known.owner == self._journal.owner
 
@@ -485,8 +523,7 @@ class Lane:
     def _ticket_of(self, job: Job) -> Ticket:
         """The ticket, read again from its record where the job was parked."""
         if job.ticket is None:
-            assert job.envelope.value is not None
-            job.ticket = read_ticket(job.envelope.value)
+            job.ticket = ticket_of(job.envelope)
         return job.ticket
 
     def _last_moment_ms(self, job: Job) -> int | None:

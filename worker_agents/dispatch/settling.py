@@ -33,6 +33,7 @@ def answer_of(job: Job, finished: Finished, now_ms: int) -> Answer:
         duration_ms=_duration_ms(job, now_ms),
         ticket=job.ticket,
         traceparent=job.trace.child().traceparent,
+        replays=job.replays,
     )
 
 

@@ -33,6 +33,7 @@ class AttemptPlan:
     save: Callable[[dict[str, Any]], Awaitable[None]]
     owns_ticket: Callable[[], bool]
     trace: Callable[[], TraceContext]
+    replay: str = ""
 
 
 class AttemptContext(ExecutionContext):
@@ -67,7 +68,9 @@ class AttemptContext(ExecutionContext):
     def start_remote(self, operation: str) -> dict[str, str]:
         if not self._plan.owns_ticket():
             raise LeaseLost("the lease on the ticket's partition is stale; another worker may own the ticket by now")
-        return {"Idempotency-Key": f"{self.ticket_id}:{operation}", **self.trace_headers()}
+        # A replay is to do the work anew, and each of its attempts the same.
+        run = f":{self._plan.replay}" if self._plan.replay else ""
+        return {"Idempotency-Key": f"{self.ticket_id}:{operation}{run}", **self.trace_headers()}
 
     def trace_headers(self) -> dict[str, str]:
         return self._plan.trace().child().headers()

@@ -56,10 +56,20 @@ class StateRecordInvalid(ValueError):
     """A record of the state topic that this version cannot read."""
 
 
-_ABSENT = (None, "", 0, False)
+_ABSENT = (None, "", 0, False, ())
 
 
 def encode_state(state: KnownState) -> bytes:
+    if isinstance(state, Done) and state.replays:
+        return orjson.dumps(
+            {
+                "phase": "done",
+                "status": state.status,
+                "offset": state.offset,
+                "at": state.at,
+                "replays": state.replays,
+            }
+        )
     if isinstance(state, Done):
         # The hot path: one for every ticket.
         return b'{"phase":"done","status":"%s","offset":%d,"at":%d}' % (
@@ -86,6 +96,7 @@ def _active_fields(state: TicketState) -> tuple[tuple[str, Any], ...]:
         ("reason", state.reason),
         ("due_at", state.due_at),
         ("delay", state.delay),
+        ("replays", state.replays),
     )
 
 
@@ -114,7 +125,8 @@ def decode_state(key: str, value: bytes) -> KnownState | LedgerFact:
             case "@meta":
                 return Meta(document["group"], document["tickets_topic"], int(document["schema"]))
         if document["phase"] == "done":
-            return Done(Status(document["status"]), int(document["offset"]), int(document["at"]))
+            status, replays = Status(document["status"]), _decode_replays(document)
+            return Done(status, int(document["offset"]), int(document["at"]), replays)
         return _decode_active(document)
     except (ValueError, KeyError, TypeError) as error:
         raise StateRecordInvalid(f"{type(error).__name__}: {error}") from error
@@ -134,4 +146,9 @@ def _decode_active(document: dict[str, Any]) -> TicketState:
         reason=str(document.get("reason", "")),
         due_at=int(document.get("due_at", 0)),
         delay=float(document.get("delay", 0.0)),
+        replays=_decode_replays(document),
     )
+
+
+def _decode_replays(document: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(replay) for replay in document.get("replays", ()))

@@ -10,6 +10,7 @@ from worker_agents.kafka.codec import Headers, OutRecord
 from worker_agents.model.structs import struct
 
 ERROR_PREFIX = "__dlq.errors."
+OWN_PREFIX = "worker-agents."
 REASON_HEADER = "worker-agents.reason"
 ATTEMPTS_HEADER = "worker-agents.attempts"
 WORKER_HEADER = "worker-agents.worker-id"

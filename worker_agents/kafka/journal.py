@@ -35,7 +35,7 @@ class RecordFormat:
         )
         return Entry(
             key=ticket_id,
-            state=Done(Status.FAILED, state.offset, now_ms),
+            state=Done(Status.FAILED, state.offset, now_ms, state.replays),
             records=(self.results.record(answer, partition, now_ms),),
         )
 
@@ -77,11 +77,12 @@ class LedgerJournal:
             return self._ledger.append(Entry(receipts=settlement.receipts))
         receipt, records = settlement.receipts[0], []
         key, status = f"{OFFSET_KEY_PREFIX}{receipt}", Status.FAILED
+        replays: tuple[str, ...] = ()
         if answer is not None:
-            key = answer.ticket_id
+            key, replays = answer.ticket_id, answer.replays
             status, result = self._records.results.publish(answer, self._partition, now_ms)
             records.append(result)
         if dead_letter is not None:
             records.append(self._records.dead_letters.record(dead_letter, self._partition, now_ms))
-        done = Done(status, receipt, now_ms)
+        done = Done(status, receipt, now_ms, replays)
         return self._ledger.append(Entry(key, done, tuple(records), settlement.receipts))

@@ -70,6 +70,11 @@ class Entry:
         return len(self.encoded or b"") + sum(len(record.value or b"") for record in self.records)
 
 
+def _replays(state: KnownState | None) -> tuple[str, ...]:
+    """Which run of a ticket a state belongs to: that of its latest replay."""
+    return () if state is None else state.replays
+
+
 class Lease:
     """How long ago this worker last proved that the partition is its own. Seconds, monotonic."""
 
@@ -174,9 +179,10 @@ class PartitionLedger:
             known = self.states.lookup(entry.key) if entry.key else None
             if entry.durable.done():
                 continue
-            if entry.settles and isinstance(known, Done):
+            is_over = isinstance(known, Done) and known.replays == _replays(entry.state)
+            if entry.settles and is_over:
                 entry.durable.set_result(None)
-            elif entry.key in kept and not isinstance(known, Done):
+            elif entry.key in kept and not is_over:
                 self._pending.append(entry)
             else:
                 entry.durable.cancel()

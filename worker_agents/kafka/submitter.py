@@ -52,17 +52,28 @@ class TicketSubmitter:
     ) -> None:
         await self._producer.stop()
 
-    async def submit(self, value: bytes, key: bytes | None, headers: Headers = ()) -> Sent:
-        """Send one record and wait until it is safe.
+    async def partitions(self) -> int:
+        """How many partitions the topic has."""
+        with kafka_errors_told(self._connection):
+            return len(await self._producer.partitions_for(self._topic))
+
+    async def submit(
+        self, value: bytes | None, key: bytes | None, headers: Headers = (), partition: int | None = None
+    ) -> Sent:
+        """Send one record, to ``partition`` or where its key belongs, and wait until it is safe.
 
         Raises :class:`KafkaUnreachable` when no broker answers in time, and :class:`WorkerAgentsError` when the
         record is too large for the topic or refused.
         """
         with kafka_errors_told(self._connection):
             try:
-                placed = await self._producer.send_and_wait(self._topic, value, key, headers=list(headers))
+                placed = await self._producer.send_and_wait(
+                    self._topic, value, key, partition=partition, headers=list(headers)
+                )
             except MessageSizeTooLargeError as error:
-                raise WorkerAgentsError(f"a ticket of {len(value)} bytes is too large for {self._topic}") from error
+                raise WorkerAgentsError(
+                    f"a ticket of {len(value or ())} bytes is too large for {self._topic}"
+                ) from error
         return Sent(placed.topic, placed.partition, placed.offset)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from worker_agents.kafka.codec import FLOOR_KEY, StateRecordInvalid
+from worker_agents.kafka.codec import FLOOR_KEY, Owner, StateRecordInvalid
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.state import TicketStates
 from worker_agents.model.errors import TicketRejected
@@ -81,6 +81,14 @@ class TicketBoard:
             return _of_active(state)
         is_settled = states.floor is not None and record.offset < states.floor
         return Standing(Progress.SETTLED if is_settled else Progress.QUEUED)
+
+    def owner_of(self, partition: int) -> Owner | None:
+        """The worker that holds a partition, as it wrote itself; ``None`` while nobody did."""
+        return self._partition(partition).owner
+
+    def partition_of(self, ticket_id: str) -> int | None:
+        """Where a ticket lies that some worker has begun or settled."""
+        return next((number for number, states in self._states.items() if states.lookup(ticket_id)), None)
 
     def has_passed(self, partition: int, offset: int) -> bool:
         """Whether that record, and everything before it in its partition, is settled."""

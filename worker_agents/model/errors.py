@@ -11,6 +11,8 @@ WorkerAgentsError
 │   │   └── BreakerOpen       not even tried: it has been down for a while
 │   ├── Postponed             there is no room to begin now; costs no attempt
 │   ├── IntegrationRejected   a 4xx: our request is wrong, repeating it is useless
+│   ├── CredentialsUnavailable  its token cannot be read just now
+│   ├── ReportUnreadable      a test report is absent, stale, hostile or none (reports.model)
 │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
 │   ├── UnknownOutcome        remote work may have begun; repeating could double it
 │   ├── ReportUnreadable      a test report is absent, stale, hostile or none (``reports.model``)
@@ -20,6 +22,7 @@ WorkerAgentsError
 └── StartupError              the service cannot start; carries the exit code
     ├── SettingsInvalid
     ├── KafkaUnreachable
+    ├── KafkaRefused
     ├── VaultUnreachable
     └── TopicLayoutInvalid
 """
@@ -158,6 +161,13 @@ class IntegrationRejected(TaskError):
     reason = Reason.DEPENDENCY_REJECTED
 
 
+class CredentialsUnavailable(TaskError):
+    """The token for an integration cannot be read just now. Not an outage of that integration: never simulated."""
+
+    reason = Reason.DEPENDENCY_UNAVAILABLE
+    retryable = True
+
+
 class IntegrationDisabled(TaskError):
     """The integration is switched off (``*_ENABLED=false``)."""
 
@@ -205,6 +215,12 @@ class KafkaUnreachable(StartupError):
     """No broker answered within the start-up time."""
 
     exit_code = 3
+
+
+class KafkaRefused(StartupError):
+    """A broker answered and turned this client away: its login, its certificate, or what it may do. Waiting is useless."""
+
+    exit_code = 2
 
 
 class VaultUnreachable(StartupError):

@@ -23,7 +23,8 @@ class TicketState:
 
     ``offset`` is the record's place in its partition, ``owner`` the process that wrote this state,
     ``delivery`` counts the times that a worker died with it, plus one. ``began_at`` is when its first attempt
-    began and ``checkpoint_at`` when its remote work did: resuming does not restart the clock.
+    began and ``checkpoint_at`` when its remote work did: resuming does not restart the clock. ``replays`` are the
+    replays of the ticket so far, the present one last.
     """
 
     phase: Phase
@@ -38,6 +39,7 @@ class TicketState:
     reason: str = ""
     due_at: int = 0
     delay: float = 0.0
+    replays: tuple[str, ...] = ()
 
     @property
     def has_begun(self) -> bool:
@@ -50,11 +52,15 @@ class TicketState:
 
 @struct
 class Done:
-    """A settled ticket; kept for de-duplication and for those that depend on it. ``at`` is epoch ms."""
+    """A settled ticket; kept for de-duplication and for those that depend on it. ``at`` is epoch ms.
+
+    ``replays`` are those that it has had: each runs once.
+    """
 
     status: Status
     offset: int
     at: int
+    replays: tuple[str, ...] = ()
 
 
 KnownState = TicketState | Done

@@ -7,6 +7,7 @@ only ``ticket_id`` and ``task_type`` are required and everything else has a defa
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -26,12 +27,16 @@ from worker_agents.model.errors import InvalidTicket, Undecodable
 from worker_agents.model.structs import struct
 
 MAX_TICKET_ID_LENGTH = 200
+MAX_REPLAYS_REMEMBERED = 20
+REPLAY_HEADER = "worker-agents.replay"
 MAX_RETRIES_CAP = 20
 MAX_DEPENDENCIES = 10_000
 # Year 9999 in milliseconds: anything later is a unit error, and would overflow datetime.
 MAX_EPOCH_MS = 253_402_300_799_000
 
 KNOWN_TASK_TYPES = frozenset({"EXECUTE", "BUILD", "VALIDATE", "TEST", "DEPLOY"})
+
+_REPLAY = re.compile(r"\d{1,9}-\d{1,18}", re.ASCII)
 
 
 @struct
@@ -47,6 +52,12 @@ class Envelope:
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp: int = 0
+
+    @property
+    def replay(self) -> str:
+        """Which dead letter this record is a replay of: ``{partition}-{offset}``; empty for none."""
+        text = (self.header(REPLAY_HEADER) or "") if self.headers else ""
+        return text if _REPLAY.fullmatch(text) else ""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, compared without case; ``None`` when absent or not UTF-8."""
@@ -186,6 +197,18 @@ def read_ticket(value: bytes) -> Ticket:
             ticket_id=_readable_id(document.get("ticket_id")),
             task_type=_readable_type(document.get("task_type")),
         ) from error
+
+
+def ticket_of(envelope: Envelope) -> Ticket:
+    """The ticket in a record that has a value. A replay is not bound by the deadline that the ticket once had.
+
+    Raises as :func:`read_ticket` does.
+    """
+    assert envelope.value is not None
+    ticket = read_ticket(envelope.value)
+    if ticket.sla.deadline is None or not envelope.replay:
+        return ticket
+    return ticket.model_copy(update={"sla": ticket.sla.model_copy(update={"deadline": None})})
 
 
 def describe_problems(error: ValidationError, limit: int = 10) -> str:

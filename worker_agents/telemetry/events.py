@@ -103,6 +103,25 @@ class TicketWaiting(TicketEvent):
 
 
 @struct
+class TicketReplayed(TicketEvent):
+    """A dead letter was sent again and the ticket runs anew, for the ``count``-th time. ``replay`` is the letter's place."""
+
+    event: ClassVar[str] = "ticket_replayed"
+    replay: str
+    count: int
+
+
+@struct
+class TicketCancelled(TicketEvent):
+    """An operator gave it up; ``by`` names them."""
+
+    event: ClassVar[str] = "ticket_cancelled"
+    level: ClassVar[int] = logging.WARNING
+    by: str
+    why: str
+
+
+@struct
 class TicketReleased(TicketEvent):
     """Given up unsettled, to be resumed from its checkpoint by the partition's next opening."""
 

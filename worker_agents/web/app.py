@@ -1,12 +1,14 @@
-"""The HTTP application: liveness, readiness, metrics."""
+"""The HTTP application: liveness, readiness, metrics, actions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from worker_agents.telemetry.metrics import CONTENT_TYPE
 from worker_agents.web.status import Liveness, MetricsSource, Readiness, ServiceStatus
@@ -14,8 +16,8 @@ from worker_agents.web.status import Liveness, MetricsSource, Readiness, Service
 _NOT_CACHED = {"Cache-Control": "no-store"}
 
 
-def create_app(status: ServiceStatus, metrics: MetricsSource) -> Starlette:
-    """The application; :class:`HttpServer` serves it."""
+def create_app(status: ServiceStatus, metrics: MetricsSource, actions: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application; :class:`HttpServer` serves it. ``actions`` are the routes of ``web.actions``."""
 
     async def health(_: Request) -> Response:
         return _answer(status.liveness(), well="alive", ill="stuck")
@@ -31,6 +33,7 @@ def create_app(status: ServiceStatus, metrics: MetricsSource) -> Starlette:
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics_text),
+            *actions,
         ]
     )
 

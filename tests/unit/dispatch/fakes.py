@@ -139,7 +139,8 @@ class FakeJournal:
         key, state = "", None
         if settlement.answer is not None:
             key = settlement.answer.ticket_id
-            state = Done(settlement.answer.finished.status, settlement.receipts[0], self.clock.now_ms())
+            answer = settlement.answer
+            state = Done(answer.finished.status, settlement.receipts[0], self.clock.now_ms(), answer.replays)
         elif settlement.dead_letter is not None:
             key = f"@offset-{settlement.receipts[0]}"
             state = Done(Status.FAILED, settlement.receipts[0], self.clock.now_ms())
@@ -194,9 +195,10 @@ class FakeJournal:
             known = self.known.get(change.key)
             if change.durable.done():
                 continue
-            if isinstance(change.state, Done) and isinstance(known, Done):
+            is_over = isinstance(known, Done) and known.replays == (change.state.replays if change.state else ())
+            if isinstance(change.state, Done) and is_over:
                 change.durable.set_result(None)
-            elif change.key in kept and not isinstance(known, Done):
+            elif change.key in kept and not is_over:
                 self.pending.append(change)
             else:
                 change.durable.cancel()

@@ -34,7 +34,7 @@ from worker_agents.model.errors import (
 )
 from worker_agents.model.result import Finished, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
-from worker_agents.model.ticket import Envelope, read_ticket
+from worker_agents.model.ticket import Envelope, ticket_of
 from worker_agents.telemetry.events import DuplicateSeen, RetryScheduled, TicketIsolated, TicketReleased, TicketSettled
 
 DOWN = IntegrationUnavailable("no answer")
@@ -355,7 +355,7 @@ async def test_a_ticket_waits_for_its_dependencies_without_a_slot() -> None:
 
 async def test_a_ticket_is_not_read_again_for_each_of_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    monkeypatch.setattr(lane_module, "read_ticket", lambda value: reads.append(value) or read_ticket(value))
+    monkeypatch.setattr(lane_module, "ticket_of", lambda envelope: reads.append(envelope) or ticket_of(envelope))
     world = World(DispatchConfig(max_concurrent=60))
     names = [f"d{number}" for number in range(50)]
     await world.accept(record(0, "t", dependencies=names), *(record(n, name) for n, name in enumerate(names, 1)))

@@ -30,6 +30,7 @@ from tests.unit.dispatch.fakes import (
     let_it_work,
 )
 from worker_agents.dispatch.admission import AdmissionPolicy
+from worker_agents.dispatch.cancellation import CancelRequest
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.kafka.offsets import OffsetTracker
 from worker_agents.model.errors import BreakerOpen, IntegrationRejected, IntegrationUnavailable, TaskError
@@ -203,6 +204,14 @@ class PartitionMachine(RuleBasedStateMachine):
 
     async def _order(self, ticket_id: str, order: object) -> None:
         self.world.run(ticket_id).do(order)
+        await let_it_work()
+
+    @rule(ticket_id=st.sampled_from(IDS))
+    def an_operator_cancels(self, ticket_id: str) -> None:
+        self.do(self._cancel(ticket_id))
+
+    async def _cancel(self, ticket_id: str) -> None:
+        self.world.dispatcher.cancel(CancelRequest(ticket_id))
         await let_it_work()
 
     @rule(seconds=st.sampled_from([1.0, 20.0, 61.0, 150.0, 301.0]))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 import signal
-import sys
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from worker_agents.devkit.demo.cast import cast
+from worker_agents.devkit.demo.epilogue import show_endings, show_how_to_go_on, show_where_to_look
+from worker_agents.devkit.demo.programs import Programs
 from worker_agents.devkit.demo.screen import Screen
 from worker_agents.devkit.demo.stage import DemoFailed, Stage, stage
 from worker_agents.devkit.demo.story import Story
@@ -25,24 +23,17 @@ from worker_agents.model.errors import WorkerAgentsError
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 _PLAY_SECONDS = 90.0
-_SAMPLES = (
-    "worker_agents_tasks_executed_total{",
-    "worker_agents_task_retries_total{",
-    "worker_agents_fallbacks_total{",
-    "worker_agents_duplicates_total{",
-    "worker_agents_dead_letters_total{",
-    "worker_agents_ledger_transactions_total ",
-)
 
 
-def run_demo(*, keep: bool) -> int:
+def run_demo(*, keep: bool, programs: Programs | None = None) -> int:
     """Run the demo and return its exit code: 0 as it should, 1 otherwise, 130 interrupted.
 
-    ``keep`` leaves everything up until Ctrl-C, which then is no interruption but the end.
+    ``keep`` leaves everything up until Ctrl-C, which then is no interruption but the end. ``programs`` are those that
+    are installed, where not given.
     """
     screen = Screen()
     try:
-        return asyncio.run(_ended_by_sigterm(_demo(screen, keep=keep)))
+        return asyncio.run(_ended_by_sigterm(_demo(screen, programs or Programs.installed(), keep=keep)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         screen.line("interrupted; everything was stopped")
         return INTERRUPTED
@@ -59,14 +50,14 @@ async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
     return await work
 
 
-async def _demo(screen: Screen, *, keep: bool) -> int:
-    async with stage(screen.step) as built:
-        story = Story(built.settings)
+async def _demo(screen: Screen, programs: Programs, *, keep: bool) -> int:
+    async with stage(programs, screen.step) as built:
+        story = Story(built.settings, secret=built.planted_key)
         await _play(built, story, screen)
         problems = await _settled_story(built, story)
         seconds = screen.seconds
-        _show_endings(screen, story, problems)
-        await _show_where_to_look(screen, built, story)
+        show_endings(screen, story, problems)
+        await show_where_to_look(screen, built, story)
         if keep:
             await _stay(screen, built)
         else:
@@ -118,7 +109,7 @@ async def _send(built: Stage, story: Story, screen: Screen) -> None:
     clock = SystemClock()
     topic = built.settings.kafka_tickets_topic
     async with TicketSubmitter(built.connection, topic) as submitter:
-        for part in cast():
+        for part in cast(built.services.missing):
             story.sent(part, await submitter.submit(part.value, part.key.encode()), clock.now_ms())
     screen.step(f"sent {len(story.told)} tickets to {topic}")
 
@@ -142,52 +133,23 @@ async def _settled_story(built: Stage, story: Story) -> list[str]:
             story.apply(record)
     problems = [f"{told.part.name}: {problem}" for told in story.told for problem in story.differences(told)]
     problems += [f"{told.part.name}: {len(told.results)} results" for told in story.told if len(told.results) > 1]
-    starts = built.forge.log.starts_by_ticket()
-    problems += [
-        f"{name}: Code Forge began it {len(s.request_ids)} times"
-        for name, s in starts.items()
-        if len(s.request_ids) > 1
-    ]
+    problems += _begun_twice(built)
     return problems if story.is_over else [*problems, f"not everything was settled within {_PLAY_SECONDS:.0f} s"]
 
 
+def _begun_twice(built: Stage) -> list[str]:
+    """Remote work that was begun more than once for one ticket."""
+    forge = {name: len(each.request_ids) for name, each in built.services.forge.log.starts_by_ticket().items()}
+    argocd = {name: each.begun for name, each in built.services.argocd.log.syncs_by_ticket().items()}
+    return [
+        f"{name}: {service} began it {times} times"
+        for service, begun in (("Code Forge", forge), ("Argo CD", argocd))
+        for name, times in begun.items()
+        if times > 1
+    ]
+
+
 # --- the end ---------------------------------------------------------------------------------------------------------
-
-
-def _show_endings(screen: Screen, story: Story, problems: list[str]) -> None:
-    screen.heading("What became of each")
-    screen.endings(story)
-    for problem in problems:
-        screen.line(f"not as it should be: {problem}", style="bold red")
-
-
-async def _show_where_to_look(screen: Screen, built: Stage, story: Story) -> None:
-    screen.heading("Where to look next")
-    settings = built.settings
-    _show_result(screen, settings.kafka_results_topic, story)
-    _show_letter(screen, settings.kafka_dlq_topic, story)
-    starts = built.forge.log.starts_by_ticket().values()
-    posts, begun = sum(each.posts for each in starts), sum(len(each.request_ids) for each in starts)
-    screen.line(f"Code Forge, {built.forge.url}: {posts} calls to start a generation, {begun} generations begun")
-    screen.line(f"metrics, {built.url}/metrics:")
-    for line in await built.metrics():
-        if line.startswith(_SAMPLES) and not line.endswith(" 0.0"):
-            screen.line(f"    {line}")
-
-
-def _show_result(screen: Screen, topic: str, story: Story) -> None:
-    for told in story.told:
-        if told.is_simulated and told.result is not None:
-            metadata = told.result["result"]["metadata"]
-            screen.line(f"results, topic {topic}: {told.part.name} says simulated={metadata['simulated']}".lower())
-            screen.line(f"    because of {metadata['fallback_reason']}; in its metadata, its header and the metrics")
-
-
-def _show_letter(screen: Screen, topic: str, story: Story) -> None:
-    for told in story.told:
-        for letter in told.letters:
-            screen.line(f"dead letters, topic {topic}: {told.part.name} lies at {letter.partition}-{letter.offset}")
-            screen.line(f"    {told.reason}: {letter.header('__dlq.errors.message')}")
 
 
 async def _stay(screen: Screen, built: Stage) -> None:
@@ -197,20 +159,7 @@ async def _stay(screen: Screen, built: Stage) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    program = _program()
-    screen.heading("Everything stays up until Ctrl-C. In another terminal:")
-    for name in ("KAFKA_BOOTSTRAP_SERVERS", "CODE_FORGE_URL"):
-        screen.line(f"    export {name}={built.environment[name]}")
-    for command in (
-        "tickets --follow",
-        "results",
-        "dlq list",
-        "submit --type EXECUTE --param template_id=service --wait",
-        "submit --type EXECUTE --param template_id=down --wait     # also: flaky, fail, slow, rejected, lost-answer",
-    ):
-        screen.line(f"    {program} {command}")
-    screen.line(f"    curl {built.url}/metrics")
-    screen.line(f"    tail -f {built.log}")
+    show_how_to_go_on(screen, built)
     waiting, guarding = asyncio.create_task(ended.wait()), asyncio.create_task(built.watch_worker())
     try:
         await asyncio.wait([waiting, guarding], return_when=asyncio.FIRST_COMPLETED)
@@ -220,16 +169,6 @@ async def _stay(screen: Screen, built: Stage) -> None:
         for task in (waiting, guarding):
             task.cancel()
         await asyncio.gather(waiting, guarding, return_exceptions=True)
-
-
-def _program() -> str:
-    """How to call the command line from another terminal."""
-    if shutil.which("worker-agents"):
-        return "worker-agents"
-    path = Path(sys.executable).with_name("worker-agents")
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 async def _drain(screen: Screen, built: Stage) -> list[str]:

@@ -1,12 +1,13 @@
-"""The processes of the demo: a broker, a Code Forge in this process, and one worker. They end with it, however it ends."""
+"""The processes of the demo: a broker, services and one worker. They end with it, however it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from pathlib import Path
 import httpx
 
 from worker_agents.devkit.child_process import ChildProcess
-from worker_agents.devkit.code_forge import CodeForgeServer
-from worker_agents.devkit.demo.cast import BEHAVIOUR
+from worker_agents.devkit.demo.programs import Programs
+from worker_agents.devkit.demo.props import write_workspace
+from worker_agents.devkit.demo.services import Services, Tell, services
 from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 from worker_agents.devkit.ports import free_ports
 from worker_agents.kafka.connection import KafkaConnection
@@ -27,8 +29,6 @@ _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _LOG_TAIL_LINES = 15
 
-Tell = Callable[[str], None]
-
 
 class DemoFailed(Exception):
     """The demo cannot go on; the message says why, with the end of the worker's log where that helps."""
@@ -36,10 +36,14 @@ class DemoFailed(Exception):
 
 @dataclass(slots=True)
 class Stage:
-    """``environment`` is what the worker runs with, and what the command line needs to be pointed at the same cluster."""
+    """``environment`` is what the worker runs with, and what the command line needs to be pointed at the same cluster.
+
+    ``planted_key`` lies in the sources that are scanned, and must not be seen again.
+    """
 
     kafka: EmbeddedKafka
-    forge: CodeForgeServer
+    services: Services
+    planted_key: str
     worker: ChildProcess
     log: Path
     http_port: int
@@ -105,12 +109,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(tell: Tell) -> AsyncIterator[Stage]:
+async def stage(programs: Programs, tell: Tell) -> AsyncIterator[Stage]:
     """Everything started; ``tell`` hears of each step. Call it in the main thread (see :class:`ChildProcess`)."""
-    with tempfile.TemporaryDirectory(prefix="worker-agents-demo-") as folder:
-        async with EmbeddedKafka(on_progress=tell) as kafka, CodeForgeServer(BEHAVIOUR) as forge:
-            tell(f"the reference Code Forge listens on {forge.url}")
-            built = _with_worker(kafka, forge, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="worker-agents-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        async with EmbeddedKafka(on_progress=tell) as kafka, services(programs, folder, tell) as running:
+            built = _with_worker(kafka, running, programs, folder)
             tell("starting a worker")
             built.worker.start()
             try:
@@ -121,11 +125,23 @@ async def stage(tell: Tell) -> AsyncIterator[Stage]:
                 built.worker.kill()
 
 
-def _with_worker(kafka: EmbeddedKafka, forge: CodeForgeServer, folder: Path) -> Stage:
+def _with_worker(kafka: EmbeddedKafka, running: Services, programs: Programs, folder: Path) -> Stage:
     (port,) = free_ports(1)
+    workspace = folder / "workspace"
+    key = write_workspace(workspace)
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "CODE_FORGE_URL": forge.url,
+        "CODE_FORGE_URL": running.forge.url,
+        "ARGOCD_ENABLED": "true",
+        "ARGOCD_URL": running.argocd.url,
+        "OPA_URL": running.opa_url,
+        # The databases of vulnerabilities are large; keys are found without.
+        "TRIVY_SCANNERS": "secret",
+        "TRIVY_CACHE_DIR": str(folder / "trivy"),
+        "TEST_WORKSPACE_ROOT": str(workspace),
+        "SCRATCH_DIRECTORY": str(folder / "scratch"),
+        "TEST_COMMAND_PATH": _search_path(programs.pytest, FIELDS["test_command_path"].default),
+        "TEST_FALLBACK": "simulate",
         "WORKER_ID": WORKER_ID,
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(port),
@@ -133,8 +149,14 @@ def _with_worker(kafka: EmbeddedKafka, forge: CodeForgeServer, folder: Path) -> 
     }
     log = folder / "worker.log"
     command = [sys.executable, "-m", "worker_agents.cli", "run"]
-    worker = ChildProcess(command, log=log, env={**_unset_settings(), **environment})
-    return Stage(kafka, forge, worker, log, port, environment)
+    path = _search_path(programs.trivy, os.environ.get("PATH", os.defpath))
+    worker = ChildProcess(command, log=log, env={**_unset_settings(), **environment, "PATH": path})
+    return Stage(kafka, running, key, worker, log, port, environment)
+
+
+def _search_path(program: Path | None, others: str) -> str:
+    """A PATH on which ``program`` comes first."""
+    return others if program is None else f"{program.parent}{os.pathsep}{others}"
 
 
 def _unset_settings() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from worker_agents.devkit.demo.cast import Part
+from worker_agents.devkit.demo.parts import Part
 from worker_agents.kafka.dead_letters import ERROR_PREFIX, REASON_HEADER
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.submitter import Sent
@@ -42,16 +42,31 @@ class Told:
         return self.letters[0].header(REASON_HEADER) if self.letters else None
 
     @property
+    def output(self) -> dict[str, Any]:
+        output = None if self.result is None else self.result["result"].get("output")
+        return output if isinstance(output, dict) else {}
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {} if self.result is None else self.result["result"]["metadata"]
+
+    @property
     def is_simulated(self) -> bool:
-        return self.result is not None and self.result["result"]["metadata"].get("simulated") is True
+        return self.metadata.get("simulated") is True
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why it is simulated."""
+        return self.metadata.get("fallback_reason")
 
 
 class Story:
-    """Fed with the records of the results, dead-letter and state topics."""
+    """Fed with the records of the results, dead-letter and state topics. No result may repeat ``secret``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, secret: str) -> None:
         self.told: list[Told] = []
         self._settings = settings
+        self._secret = secret
         self._board = TicketBoard(settings.kafka_tickets_topic, settings.kafka_state_topic)
 
     def sent(self, part: Part, sent: Sent, now_ms: int) -> None:
@@ -103,7 +118,7 @@ class Story:
         result, standing = told.result, self.standing(told)
         if result is not None:
             words = [result["status"], *([result["error_reason"]] if result["error_reason"] else [])]
-            words += ["simulated"] if told.is_simulated else []
+            words += [f"simulated: {told.fallback_reason}"] if told.is_simulated else []
             return ", ".join(words + (["dead letter"] if told.letters else []))
         if told.letters:
             return f"dead letter, {told.reason}"
@@ -128,12 +143,22 @@ class Story:
         yield from _unequal("reason", told.reason, ending.reason)
         yield from _unequal("simulated", told.is_simulated, ending.is_simulated)
         yield from _unequal("dead letters", len(told.letters), int(ending.dead_letter))
-        if result is not None and ending.attempts is not None:
-            yield from _unequal("attempts", result["attempts"], ending.attempts)
+        if result is not None:
+            yield from self._result_differences(told, result)
         if told.letters and told.letters[0].value != told.part.value:
             yield "its dead letter is not the record that was sent, byte for byte"
-        if result is not None and ending.after is not None and not self._began_after(result, ending.after):
+
+    def _result_differences(self, told: Told, result: dict[str, Any]) -> Iterator[str]:
+        ending = told.part.ending
+        if ending.attempts is not None:
+            yield from _unequal("attempts", result["attempts"], ending.attempts)
+        if ending.after is not None and not self._began_after(result, ending.after):
             yield f"it began before {ending.after} was done"
+        if told.is_simulated and not told.fallback_reason:
+            yield "it does not say why it is simulated"
+        yield from ending.output_differences(told.output)
+        if self._secret in orjson.dumps(result).decode():
+            yield "it repeats the key that lies in the source"
 
     def _began_after(self, result: dict[str, Any], ticket_id: str) -> bool:
         first = next((told.result for told in self.told if told.part.name == ticket_id), None)
