@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from worker_agents.clients.http import Answer, Call, HttpClient
 from worker_agents.clients.http_tokens import MAX_TOKEN_FILE_BYTES, FileToken, FixedToken, TokenSource, VaultToken
 from worker_agents.devkit.executor_kit import VirtualClock
-from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, LeaseLost
+from worker_agents.model.errors import CredentialsUnavailable, IntegrationRejected, IntegrationUnavailable, LeaseLost
 from worker_agents.telemetry.events import Event, ExternalCall
 
 URL = "http://service.test"
@@ -232,3 +232,14 @@ async def test_a_file_without_a_token_keeps_the_last_one_or_says_so(tmp_path: Pa
         file.write_bytes(content)
 
     assert await source.current() == "good"
+
+
+async def test_a_token_that_cannot_be_read_is_no_outage_of_the_service(tmp_path: Path) -> None:
+    """An outage may be answered with a simulated result; this must not be."""
+    async with client(FileToken(tmp_path / "absent")) as (http, events):
+        with pytest.raises(CredentialsUnavailable, match="the token for service: no token in the file") as raised:
+            await http.send(START, Answer.json_object)
+
+    assert not isinstance(raised.value, IntegrationUnavailable)
+    assert raised.value.retryable
+    assert events == [], "nothing was sent"
