@@ -10,11 +10,18 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NodeNotReadyError, StaleMetadata
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    StaleMetadata,
+    TopicAuthorizationFailedError,
+)
 
 from worker_agents.kafka.codec import Headers
 from worker_agents.kafka.connection import KafkaConnection
-from worker_agents.model.errors import KafkaUnreachable, WorkerAgentsError
+from worker_agents.model.errors import KafkaRefused, KafkaUnreachable, WorkerAgentsError
 from worker_agents.model.structs import struct
 
 _POLL_MS = 200
@@ -189,12 +196,19 @@ def _record(record: ConsumerRecord) -> Record:
 
 @contextmanager
 def kafka_errors_told(connection: KafkaConnection) -> Iterator[None]:
-    """Turn aiokafka's errors into ours: no broker is :class:`KafkaUnreachable`, the rest says what Kafka said."""
+    """Turn aiokafka's errors into ours: no broker is :class:`KafkaUnreachable`, a forbidden topic :class:`KafkaRefused`.
+
+    The rest says what Kafka said.
+    """
     try:
         yield
     except (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, StaleMetadata, OSError) as error:
         raise KafkaUnreachable(
             f"no Kafka broker answered at {connection.bootstrap_servers} ({error}); check KAFKA_BOOTSTRAP_SERVERS"
+        ) from error
+    except TopicAuthorizationFailedError as error:
+        raise KafkaRefused(
+            f"Kafka does not allow this client to do that: {error}; grant it to its principal"
         ) from error
     except KafkaError as error:
         raise WorkerAgentsError(f"Kafka refused: {error}") from error

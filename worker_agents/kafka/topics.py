@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from worker_agents.kafka.connection import KafkaConnection
+from worker_agents.kafka.permissions import Permissions
+from worker_agents.kafka.refusal import refusal
 from worker_agents.model.clock import Clock
-from worker_agents.model.errors import KafkaUnreachable, TopicLayoutInvalid
+from worker_agents.model.errors import KafkaRefused, KafkaUnreachable, TopicLayoutInvalid
 from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, KafkaTrouble, TopicCreated
 
@@ -62,23 +64,32 @@ class Topics:
         self._clock = clock
         self._emit = emit
 
-    async def ready(self, *, create: bool, connect_timeout: float) -> Layout:
-        """Wait for Kafka, create what is missing when ``create``, and check the layout.
+    async def ready(self, *, create: bool, connect_timeout: float, permissions: Permissions | None = None) -> Layout:
+        """Wait for Kafka, create what is missing when ``create``, and check the layout and ``permissions``.
 
-        Raises :class:`KafkaUnreachable` after ``connect_timeout`` seconds without an answer, and
-        :class:`TopicLayoutInvalid` with a sentence on what is wrong and what to do.
+        Raises :class:`KafkaUnreachable` after ``connect_timeout`` seconds without an answer, :class:`KafkaRefused` when
+        Kafka turns this client away or forbids what it needs, and :class:`TopicLayoutInvalid` with a sentence on what
+        is wrong and what to do.
         """
         async with self._admin(connect_timeout) as admin:
+            if permissions is not None:
+                await permissions.check(admin)
             layout = await _describe(admin, self._names.all())
-            if create:
+            if create and not layout.keys() >= set(self._names.all()):
                 layout = await self._create_missing(admin, layout)
+                if permissions is not None:
+                    await permissions.check(admin)
         check_layout(layout, self._names)
         return layout
 
-    async def describe(self, *, connect_timeout: float) -> Layout:
-        """What exists of the topics, unchecked."""
+    async def describe(self, *, connect_timeout: float, visible_only: bool = False) -> Layout:
+        """What exists of the topics, unchecked.
+
+        Raises :class:`KafkaUnreachable`, and :class:`KafkaRefused` for what this client may not see; with
+        ``visible_only`` forbidden topics are left out, and forbidden configurations are taken for the defaults.
+        """
         async with self._admin(connect_timeout) as admin:
-            return await _describe(admin, self._names.all())
+            return await _describe(admin, self._names.all(), visible_only=visible_only)
 
     @asynccontextmanager
     async def _admin(self, connect_timeout: float) -> AsyncIterator[AIOKafkaAdminClient]:
@@ -98,6 +109,8 @@ class Topics:
                 return admin
             except (KafkaError, OSError) as error:
                 await admin.close()
+                if reason := await refusal(self._connection):
+                    raise KafkaRefused(reason) from error
                 delay = _RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)]
                 if self._clock.monotonic() + delay > give_up_at:
                     raise KafkaUnreachable(
@@ -129,6 +142,11 @@ class Topics:
         for topic, code, *rest in (await admin.create_topics([new])).topic_errors:
             if not code:
                 self._emit(TopicCreated(topic, partitions))
+            elif _is_forbidden(code):
+                raise KafkaRefused(
+                    f"Kafka does not allow this client to create the missing topic {topic!r}: grant Create on it, "
+                    "or create it and set KAFKA_CREATE_TOPICS=false"
+                )
             elif for_code(code) is not TopicAlreadyExistsError:
                 message = rest[0] if rest else for_code(code).__name__
                 raise TopicLayoutInvalid(f"topic {topic!r} could not be created: {message}")
@@ -144,17 +162,30 @@ class Topics:
         return layout
 
 
-async def _describe(admin: AIOKafkaAdminClient, names: tuple[str, ...]) -> Layout:
+async def _describe(admin: AIOKafkaAdminClient, names: tuple[str, ...], *, visible_only: bool = False) -> Layout:
     described = await admin.describe_topics(list(names))
+    if not visible_only:
+        _refuse("Describe", [topic["topic"] for topic in described if _is_forbidden(topic["error_code"])])
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
     if not counts:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
     configs: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
+        if not visible_only:
+            _refuse("DescribeConfigs", [name for code, _, _, name, _ in response.resources if _is_forbidden(code)])
         for _code, _message, _type, name, entries in response.resources:
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return {name: _facts(count, configs.get(name, {})) for name, count in counts.items()}
+
+
+def _is_forbidden(code: int) -> bool:
+    return for_code(code) is TopicAuthorizationFailedError
+
+
+def _refuse(operation: str, topics: list[str]) -> None:
+    if topics:
+        raise KafkaRefused(f"Kafka does not allow this client {operation} on {', '.join(map(repr, sorted(topics)))}")
 
 
 def _facts(partitions: int, config: Mapping[str, str]) -> TopicFacts:

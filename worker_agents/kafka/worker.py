@@ -7,6 +7,7 @@ from worker_agents.kafka.consumer import ConsumerConfig, Room, TicketConsumer
 from worker_agents.kafka.dead_letters import DeadLetterFormat
 from worker_agents.kafka.journal import RecordFormat
 from worker_agents.kafka.partition import LaneFactory, Partition, PartitionConfig
+from worker_agents.kafka.permissions import Operation, Permissions
 from worker_agents.kafka.results import ResultFormat
 from worker_agents.kafka.topics import Layout, TopicNames, Topics
 from worker_agents.model.clock import Clock
@@ -37,6 +38,20 @@ class KafkaWorkerConfig:
     def lease_limit(self) -> float:
         return self.session_timeout - self.kill_grace
 
+    @property
+    def permissions(self) -> Permissions:
+        topics = self.topics
+        return Permissions(
+            topics={
+                topics.tickets: (Operation.READ, Operation.DESCRIBE_CONFIGS),
+                topics.state: (Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+                topics.results: (Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+                topics.dlq: (Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+            },
+            group=self.group_id,
+            transactional_ids=f"{self.group_id}-{topics.tickets}-",
+        )
+
 
 class KafkaWorker:
     """Owns the topics' layout and the consumer of one worker."""
@@ -60,7 +75,9 @@ class KafkaWorker:
         """Reach Kafka and bring the topics in order. Raises the start-up errors of :class:`Topics`."""
         config = self._config
         topics = Topics(config.connection, config.topics, self._clock, self._emit)
-        return await topics.ready(create=config.create_topics, connect_timeout=config.connect_timeout)
+        return await topics.ready(
+            create=config.create_topics, connect_timeout=config.connect_timeout, permissions=config.permissions
+        )
 
     def retention_ms(self, layout: Layout) -> int | None:
         """How long the tickets topic keeps a record; ``None`` for ever."""
