@@ -20,6 +20,7 @@ from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.partition import Partition
 from worker_agents.kafka.tasks import give_up_after
 from worker_agents.model.clock import Clock
+from worker_agents.model.errors import KafkaRefused
 from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit, KafkaTrouble
 
@@ -27,7 +28,8 @@ _POLL_TIMEOUT_MS = 200
 _RECORDS_A_POLL = 500
 _RETRY_DELAY = 0.5
 _LEAVE_LIMIT = 10.0
-_UNMENDABLE = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+# Only an administrator mends it; the start has checked that nothing was missing (``permissions``).
+_FORBIDDEN_DELAY = 5.0
 
 
 Room = Callable[[float], Awaitable[bool]]
@@ -93,15 +95,21 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         self._consumer.subscribe([self._config.tickets_topic], listener=self)
 
     async def run(self) -> None:
-        """Poll until :meth:`stop` is called. Raises only what no retry can mend (authorisation)."""
+        """Poll until :meth:`stop` is called. A topic that was forbidden meanwhile may be allowed again.
+
+        Raises :class:`KafkaRefused` when the group is forbidden: aiokafka's heartbeat never comes back from that.
+        """
         while not self._stopping:
             try:
                 await self._poll()
-            except _UNMENDABLE:
-                raise
+            except GroupAuthorizationFailedError as error:
+                raise KafkaRefused(
+                    f"Kafka does not allow this client Read on group {self._config.group_id!r} any more"
+                ) from error
             except KafkaError as error:
-                self._emit(KafkaTrouble("polling", repr(error)))
-                await self._clock.sleep(_RETRY_DELAY)
+                self._emit(KafkaTrouble("polling", str(error)))
+                forbidden = isinstance(error, TopicAuthorizationFailedError)
+                await self._clock.sleep(_FORBIDDEN_DELAY if forbidden else _RETRY_DELAY)
 
     def quiet(self) -> None:
         """Take no more records, but keep polling: the membership depends on it."""
