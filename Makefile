@@ -31,8 +31,8 @@ test: $(READY) ## Run the tests, on a real Kafka broker
 unit: $(READY) ## Run the unit tests only
 	$(PYTEST) tests/unit
 
-chaos: $(READY) ## Run the long crash scenarios
-	$(PYTEST) -m chaos
+chaos: $(READY) ## Faults of every kind at random times: five minutes, or MINUTES=60 [SEED=7] [BROKERS=1]
+	$(if $(MINUTES),$(BIN)/python -m tests.chaos.fire --minutes $(MINUTES) --brokers $(or $(BROKERS),3) $(if $(SEED),--seed $(SEED)),$(PYTEST) -m chaos)
 
 check: $(READY) ## Lint, check format, types and layers
 	$(BIN)/ruff check .

@@ -31,6 +31,12 @@ def scenario(request: pytest.FixtureRequest) -> Iterator[Scenario]:
     _closing_lines.append(figures.closing_line(time.monotonic() - began))
 
 
+@pytest.fixture
+def closing_lines() -> list[str]:
+    """Lines to be printed with the summary."""
+    return _closing_lines
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _closing_lines:
         terminalreporter.section("chaos scenarios")

@@ -100,6 +100,7 @@ class Fleet:
     folder: Path
     partitions: int = 4
     env: Mapping[str, str] = field(default_factory=dict)
+    replication: int = 1
     name: str = field(default_factory=lambda: uuid4().hex[:8])
     workers: list[WorkerProcess] = field(default_factory=list)
 
@@ -124,7 +125,7 @@ class Fleet:
             configs = {"state": STATE_CONFIG, "dlq": DLQ_CONFIG}
             await admin.create_topics(
                 [
-                    NewTopic(names[kind], count, 1, topic_configs=dict(configs.get(kind, {})))
+                    NewTopic(names[kind], count, self.replication, topic_configs=dict(configs.get(kind, {})))
                     for kind, count in self.counts.items()
                 ]
             )

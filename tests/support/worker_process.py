@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from worker_agents.application import StopRequest
@@ -20,9 +21,13 @@ from worker_agents.telemetry.logs import configure_logging
 
 
 class ProbeParameters(Parameters):
-    """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output."""
+    """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output.
+
+    With ``tick_ms`` it notes ``tick`` so often while it sleeps: who worked on a ticket, and when.
+    """
 
     sleep_ms: float = 0.0
+    tick_ms: float = 0.0
     fail: bool = False
     errors: int = 0
     die: bool = False
@@ -37,24 +42,37 @@ class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
 
     async def execute(self, ticket: Ticket, context: ExecutionContext) -> TaskResult:
         wanted = self.parameters(ticket)
-        note(f"start {ticket.ticket_id} {context.attempt} {os.getpid()}")
+        note("start", ticket, context)
         if wanted.die:
             os.kill(os.getpid(), signal.SIGKILL)
         if context.attempt <= wanted.errors:
             raise TaskError(f"error {context.attempt} of {wanted.errors}", retryable=True)
-        if wanted.sleep_ms:
-            await context.sleep(wanted.sleep_ms / 1000)
-        note(f"end {ticket.ticket_id} {context.attempt} {os.getpid()}")
+        await self._sleep(wanted, ticket, context)
+        note("end", ticket, context)
         output = {"text": "x" * wanted.output_bytes} if wanted.output_bytes else {}
         return TaskResult(success=not wanted.fail, output=output)
 
+    async def _sleep(self, wanted: ProbeParameters, ticket: Ticket, context: ExecutionContext) -> None:
+        left = wanted.sleep_ms
+        while left > 0:
+            step = min(left, wanted.tick_ms or left)
+            await context.sleep(step / 1000)
+            left -= step
+            if wanted.tick_ms:
+                note("tick", ticket, context)
 
-def note(line: str) -> None:
-    """One write of one line: whole, also when several processes append."""
+
+def note(what: str, ticket: Ticket, context: ExecutionContext) -> None:
+    """``what``, ticket, attempt, process, epoch seconds: one write of one line, whole also when several processes append."""
     path = os.environ.get("PROBE_LOG")
     if path:
         with Path(path).open("a") as log:
-            log.write(line + "\n")
+            log.write(f"{what} {ticket.ticket_id} {context.attempt} {os.getpid()} {time.time():.3f}\n")
+
+
+def stall() -> None:
+    """Block the event loop, as an executor with a fault would (SIGUSR2; seconds in STALL_SECONDS)."""
+    time.sleep(float(os.environ.get("STALL_SECONDS", "10")))
 
 
 def show_tasks() -> None:
@@ -70,6 +88,7 @@ async def run() -> None:
     application = build(settings, executors=[ProbeExecutor()])
     stop = StopRequest()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, stall)
     with stop.on_signals():
         await application.run(stop)
 

@@ -59,6 +59,11 @@ QUICK_RETURN: Mapping[str, str] = {
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-Djava.awt.headless=true", "-Dlog4j2.level=INFO")
 
 
+def new_cluster_id() -> str:
+    """What the brokers of one cluster have in common."""
+    return uuid4().hex[:22]
+
+
 class EmbeddedKafkaError(RuntimeError):
     """The broker did not start; the message ends with the last lines of its log."""
 
@@ -76,6 +81,7 @@ class EmbeddedKafka:
         port: int | None = None,
         heap: str = "512m",
         properties: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         """Describe the broker; nothing is started yet.
@@ -85,6 +91,8 @@ class EmbeddedKafka:
             port: where clients connect; by default a free one.
             heap: the JVM's largest heap, as `-Xmx` takes it.
             properties: broker settings that replace or extend those of this module.
+            cluster_id: the cluster that the broker is one of, where `properties` make it a member of one; by default
+                a cluster of its own.
             on_progress: called with a line of text at every step of a start.
         """
         self._keep_data = data_dir is not None
@@ -93,6 +101,7 @@ class EmbeddedKafka:
         self._port = port or free_port
         self._heap = heap
         self._properties = dict(properties or {})
+        self._cluster_id = cluster_id or new_cluster_id()
         self._progress: Progress = on_progress or (lambda _line: None)
         self._classpath = ""
         self._broker: ChildProcess | None = None
@@ -218,7 +227,7 @@ class EmbeddedKafka:
         if (self.data_dir / "records" / "meta.properties").exists():
             return
         self._progress("formatting the broker's data folder")
-        arguments = ("format", "--cluster-id", uuid4().hex[:22], "--config", str(self._config))
+        arguments = ("format", "--cluster-id", self._cluster_id, "--config", str(self._config))
         tool = ChildProcess(self._java("kafka.tools.StorageTool", *arguments), log=self.log_path)
         tool.start()
         try:
