@@ -22,6 +22,8 @@ from worker_agents.web.server import HttpServer
 
 T = TypeVar("T")
 
+_POLLING_ENDS_WITHIN = 1.0
+
 
 class Stage(StrEnum):
     STARTING = "starting"
@@ -120,7 +122,7 @@ class Application:
             await self._drain(consumer, stop)
         finally:
             await consumer.stop()
-            await polling
+            await _polling_ended(polling)
 
     async def _drain(self, consumer: TicketConsumer, stop: StopRequest) -> None:
         """Intake ends; what runs may end too, up to the time-out; the rest is handed over with its checkpoints."""
@@ -135,6 +137,18 @@ class Application:
         left = dispatcher.running
         await consumer.hand_over("shutdown")
         self._emit(DrainEnded(max(running - left, 0), left, self._clock.monotonic() - began))
+
+
+async def _polling_ended(polling: asyncio.Task[None]) -> None:
+    """Wait for the end of polling, and raise what it raised.
+
+    aiokafka's consumer, stopped in the middle of a rebalance, goes on waiting for an assignment that never comes.
+    """
+    await asyncio.wait([polling], timeout=_POLLING_ENDS_WITHIN)
+    polling.cancel()
+    await asyncio.wait([polling])
+    if not polling.cancelled():
+        polling.result()
 
 
 async def _done_before(work: asyncio.Task[T], event: asyncio.Event) -> bool:

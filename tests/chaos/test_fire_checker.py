@@ -24,8 +24,16 @@ def seen(offset: int, key: str, document: object, at: float = 10.0, **headers: s
     return Seen(0, offset, key, json.dumps(document).encode(), pairs, at, at)
 
 
-def result(ticket_id: str, status: str = "COMPLETED", at: float = 10.0, simulated: str = "false") -> Seen:
-    body = {"status": status, "agent_id": "worker-1", "result": {"metadata": {}}}
+def result(
+    ticket_id: str, status: str = "COMPLETED", at: float = 10.0, simulated: str = "false", reason: str = ""
+) -> Seen:
+    body = {
+        "status": status,
+        "agent_id": "worker-1",
+        "result": {"metadata": {}},
+        "error_reason": reason,
+        "error_message": "",
+    }
     return seen(0, ticket_id, body, at, simulated=simulated)
 
 
@@ -80,6 +88,12 @@ BREAKS: list[tuple[Check, Break]] = [
     (checker.doubled, lambda good: replace(good, result_records=[*good.result_records, result("first")])),
     (checker.without_ticket, lambda good: replace(good, result_records=[*good.result_records, result("ghost")])),
     (checker.without_ticket, lambda good: replace(good, result_records=[*good.result_records, result("broken")])),
+    (
+        checker.ended_for_no_good_reason,
+        lambda good: replace(
+            good, result_records=[good.result_records[0], result("second", "FAILED", reason="expired")]
+        ),
+    ),
     (checker.remote_work_twice, lambda good: replace(good, remote_works={"second": 2})),
     (checker.started_after_checkpoint, lambda good: replace(good, remote_starts={"second": [19.0, 21.0]})),
     (checker.worked_on_together, lambda good: replace(good, local_works={"first": beside(8.0)})),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.fleet import Fleet, fleet, probe
+from worker_agents.devkit.embedded_kafka import EmbeddedKafka
+from worker_agents.devkit.ports import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -53,3 +58,23 @@ async def test_a_second_signal_goes_faster(ships: Fleet) -> None:
     worker.send(signal.SIGINT)
     assert await worker.ended(timeout=20) == 0
     assert [line["why"] for line in worker.events("ticket_released")] == ["shutdown"]
+
+
+@pytest.mark.timeout(180)
+async def test_a_worker_whose_broker_is_gone_before_its_first_assignment_still_ends(tmp_path: Path) -> None:
+    """aiokafka waits for an assignment that a stopped consumer never gets."""
+    (port,) = free_ports(1)
+    # The group waits a minute for further members, and gives nobody anything before.
+    late_group = {"group.initial.rebalance.delay.ms": "60000"}
+    async with EmbeddedKafka(properties=late_group) as broker, fleet(broker.bootstrap_servers, tmp_path) as ships:
+        worker = ships.worker(HTTP_PORT=str(port))
+        await worker.says("worker_started")
+        await until_it_waits_for_its_group(port)
+        await broker.kill()
+        assert await worker.stop(timeout=60) == 0, ships.tails()
+
+
+async def until_it_waits_for_its_group(port: int) -> None:
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as http:
+        while "has not joined its group" not in (await http.get(f"http://127.0.0.1:{port}/ready")).text:
+            await asyncio.to_thread(time.sleep, 0.05)

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NodeNotReadyError
 
+from worker_agents.kafka import topics as topics_module
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.topics import STATE_CONFIG, TopicNames, Topics
 from worker_agents.model.clock import SystemClock
@@ -40,6 +42,26 @@ async def created(kafka: Any, *new: NewTopic) -> None:
         await admin.create_topics(list(new))
     finally:
         await admin.close()
+
+
+async def test_a_broker_that_is_lost_right_after_connecting_is_asked_again(
+    topics: Topics, names: TopicNames, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, asked = topics_module._describe, 0
+
+    async def describe_the_second_time(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise NodeNotReadyError("lost")
+        return await describe(*arguments, **options)
+
+    monkeypatch.setattr(topics_module, "_describe", describe_the_second_time)
+
+    layout = await topics.ready(create=True, connect_timeout=10)
+
+    assert set(layout) == set(names.all())
+    assert [type(event) for event in events].count(KafkaTrouble) == 1
 
 
 async def test_missing_topics_are_created_with_their_layout(

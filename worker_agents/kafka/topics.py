@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -71,7 +70,8 @@ class Topics:
         Kafka turns this client away or forbids what it needs, and :class:`TopicLayoutInvalid` with a sentence on what
         is wrong and what to do.
         """
-        async with self._admin(connect_timeout) as admin:
+
+        async def prepare(admin: AIOKafkaAdminClient) -> Layout:
             if permissions is not None:
                 await permissions.check(admin)
             layout = await _describe(admin, self._names.all())
@@ -79,6 +79,9 @@ class Topics:
                 layout = await self._create_missing(admin, layout)
                 if permissions is not None:
                     await permissions.check(admin)
+            return layout
+
+        layout = await self._ask(prepare, connect_timeout)
         check_layout(layout, self._names)
         return layout
 
@@ -88,27 +91,23 @@ class Topics:
         Raises :class:`KafkaUnreachable`, and :class:`KafkaRefused` for what this client may not see; with
         ``visible_only`` forbidden topics are left out, and forbidden configurations are taken for the defaults.
         """
-        async with self._admin(connect_timeout) as admin:
-            return await _describe(admin, self._names.all(), visible_only=visible_only)
+        return await self._ask(
+            lambda admin: _describe(admin, self._names.all(), visible_only=visible_only), connect_timeout
+        )
 
-    @asynccontextmanager
-    async def _admin(self, connect_timeout: float) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = await self._connected(connect_timeout)
-        try:
-            yield admin
-        finally:
-            await admin.close()
-
-    async def _connected(self, connect_timeout: float) -> AIOKafkaAdminClient:
+    async def _ask(self, work: Callable[[AIOKafkaAdminClient], Awaitable[Layout]], connect_timeout: float) -> Layout:
+        """Do ``work`` with a connected client; again from the start while brokers are not there, or leave in the middle."""
         give_up_at = self._clock.monotonic() + connect_timeout
         attempt = 0
         while True:
             admin = AIOKafkaAdminClient(**self._connection.options())
             try:
-                await admin.start()
-                return admin
+                try:
+                    await admin.start()
+                    return await work(admin)
+                finally:
+                    await admin.close()
             except (KafkaError, OSError) as error:
-                await admin.close()
                 if reason := await refusal(self._connection):
                     raise KafkaRefused(reason) from error
                 delay = _RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)]

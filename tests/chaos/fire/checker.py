@@ -20,6 +20,16 @@ OVERLAP_SECONDS = SESSION_SECONDS + 1.0
 STALLED_OVERLAP_SECONDS = OVERLAP_SECONDS + STALL_SECONDS + KILL_GRACE_SECONDS
 # A call may arrive that was sent before the checkpoint was committed; longer than a link is ever slow or silent.
 _CLOCK_SLACK = 0.05
+_GOOD_REASONS = {
+    "command_refused",
+    "dependency_failed",
+    "invalid_parameters",
+    "retries_exhausted",
+    "unknown_task_type",
+    "verdict_failed",
+    # A poisoned ticket, AT_MOST_ONCE, or an innocent one whose workers were killed too often while it was isolated.
+    "worker_lost",
+}
 
 
 @dataclass
@@ -57,6 +67,14 @@ def without_ticket(evidence: Evidence) -> Iterator[str]:
         sent = evidence.sent.get(ticket_id)
         if sent is None or sent.expect is not Expect.RESULT:
             yield f"{ticket_id} has a result, and was no ticket"
+
+
+def ended_for_no_good_reason(evidence: Evidence) -> Iterator[str]:
+    """Nothing here waits for long, and nobody cancels: such an end says that the worker lost its way."""
+    for ticket_id, results in evidence.results.items():
+        for result in results:
+            if result["status"] == "FAILED" and result["error_reason"] not in _GOOD_REASONS:
+                yield f"{ticket_id} failed with {result['error_reason']}: {result['error_message']}"
 
 
 def remote_work_twice(evidence: Evidence) -> Iterator[str]:
@@ -202,6 +220,7 @@ CHECKS: tuple[Check, ...] = (
     lost,
     doubled,
     without_ticket,
+    ended_for_no_good_reason,
     remote_work_twice,
     started_after_checkpoint,
     worked_on_together,

@@ -173,14 +173,14 @@ async def _broker_links(
 
 @fault("link")
 async def broker_link_cut(scene: Scene, rng: random.Random) -> str:
-    async with _broker_links(scene, rng, (1, 15), "cut") as victim:
+    async with _broker_links(scene, rng, (1, 20), "cut") as victim:
         return victim
 
 
 @fault("link")
 async def broker_link_silent(scene: Scene, rng: random.Random) -> str:
     """Connections stay, and nothing comes through: what the network does that drops packets."""
-    async with _broker_links(scene, rng, (2, 15), "timeout", timeout=0) as victim:
+    async with _broker_links(scene, rng, (2, 25), "timeout", timeout=0) as victim:
         return victim
 
 

@@ -174,7 +174,8 @@ def _deploy(rng: random.Random, ticket_id: str) -> dict[str, Any]:
 
 def _probe(rng: random.Random, _: str) -> dict[str, Any]:
     return {
-        "sleep_ms": rng.choice((0, 500, 2_000, 8_000)),
+        # The longest outlast a session: an heir finds them being worked on, if the lease does not hold.
+        "sleep_ms": rng.choices((0, 500, 2_000, 8_000, 25_000), weights=(25, 25, 25, 15, 10))[0],
         "tick_ms": TICK_SECONDS * 1000,
         "fail": rng.random() < 0.05,
         "errors": rng.choices((0, 1, 9), weights=(85, 12, 3))[0],
