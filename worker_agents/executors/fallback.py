@@ -34,4 +34,4 @@ class Fallback:
         self.emit(
             FallbackUsed(ticket.ticket_id, ticket.task_type, self.integration, error.reason, str(error), log_event)
         )
-        context.log(f"no {self.integration}: {error}")
+        context.log(f"{self.integration}: {error}")

@@ -27,7 +27,7 @@ def test_a_simulated_result_is_announced_with_the_guides_name_for_it() -> None:
     assert events == [
         FallbackUsed("t-1", "VALIDATE", "opa", "dependency_unavailable", "opa decide: HTTP 503", "validation_opa_error")
     ]
-    assert context.lines == ["no opa: opa decide: HTTP 503"]
+    assert context.lines == ["opa: opa decide: HTTP 503"]
 
 
 def test_the_error_comes_back_where_the_choice_is_fail() -> None:
