@@ -11,8 +11,9 @@ import httpx
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, CommandFailed, NotFound
 from worker_agents.cli.output import print_json, printable
+from worker_agents.cli.tickets import board_of
 from worker_agents.kafka.reader import Record
-from worker_agents.kafka.ticket_board import TicketBoard, read_or_none
+from worker_agents.kafka.ticket_board import read_or_none
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -54,11 +55,7 @@ async def _cancel(settings: Settings, ticket_id: str, body: JsonObject, url: str
 
 async def _address_of_owner(cluster: Cluster, ticket_id: str) -> str:
     """The address that the holder of the ticket's partition wrote into its lease."""
-    board = TicketBoard(cluster.names.tickets, cluster.names.state)
-    async with cluster.reader(cluster.names.state) as reader:
-        await reader.to_beginning()
-        async for record in reader.existing():
-            board.apply(record)
+    board = await board_of(cluster)
     partition = board.partition_of(ticket_id)
     if partition is None:
         partition = await _partition_in_topic(cluster, ticket_id)

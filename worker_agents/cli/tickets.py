@@ -30,7 +30,7 @@ def show_tickets(wanted: RecordFilter, *, limit: int, follow: bool, as_json: boo
 
 async def _show(settings: Settings, wanted: RecordFilter, limit: int, follow: bool, as_json: bool) -> None:
     cluster = await reach(settings)
-    board = await _board(cluster)
+    board = await board_of(cluster)
     async with cluster.reader(cluster.names.tickets) as reader:
         records = await newest(
             reader,
@@ -49,7 +49,7 @@ async def _show(settings: Settings, wanted: RecordFilter, limit: int, follow: bo
     await _follow(cluster, wanted, documents, as_json)
 
 
-async def _board(cluster: Cluster) -> TicketBoard:
+async def board_of(cluster: Cluster) -> TicketBoard:
     """All that the state topic says now."""
     board = TicketBoard(cluster.names.tickets, cluster.names.state)
     async with cluster.reader(cluster.names.state) as reader:
