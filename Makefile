@@ -14,12 +14,14 @@ help: ## List the targets
 
 setup: $(READY) ## Build the virtual environment (other targets do it when needed)
 
+# --no-deps: the lock file is complete. Older pips look extras (coverage[toml]) up anew, and fail once there is a newer release.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "worker-agents needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 demo: $(READY) ## Start Kafka, a worker and a few tickets, and show what becomes of them
