@@ -34,6 +34,7 @@ from worker_agents.telemetry.events import (
     PartitionOpened,
     PartitionOpening,
     PartitionRetained,
+    StateReadWaits,
     StateUnreadable,
 )
 
@@ -317,7 +318,7 @@ class Partition:
         )
         await self._producer.start()
         states = self.ledger.states
-        await StateReader(self._config.connection, self._clock).restore(self._state, states, self._unreadable)
+        await StateReader(self._config.connection, self._clock).restore(self._state, states, self)
         self._check_meta()
         floor = await self._floor()
         unclean = self._count_deliveries()
@@ -383,5 +384,10 @@ class Partition:
         active = self.ledger.states.active.items()
         return [(key, state) for key, state in active if state.offset < floor and key not in kept]
 
-    def _unreadable(self, key: str, problem: str) -> None:
+    # --- what the reader of the state tells (kafka.restore.Watcher) ----------------------------------------------
+
+    def unreadable(self, key: str, problem: str) -> None:
         self._emit(StateUnreadable(self.number, key, problem))
+
+    def waits(self, position: int, end: int) -> None:
+        self._emit(StateReadWaits(self.number, position, end))

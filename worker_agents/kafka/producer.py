@@ -41,7 +41,9 @@ class CommitFailed(Exception):
     """
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"{type(cause).__name__}: {cause}")
+        # aiokafka's sender wraps what it did not expect, an expired transactional id for example, in "Unexpected error".
+        told = cause.__cause__ if type(cause) is KafkaError and cause.__cause__ is not None else cause
+        super().__init__(f"{type(told).__name__}: {told}")
         self.is_fenced = isinstance(cause, ProducerFenced)
         self.blames_records = isinstance(
             cause, MessageSizeTooLargeError | RecordListTooLargeError | InvalidMessageError

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -17,9 +18,19 @@ from worker_agents.model.clock import Clock
 # The broker looks for timed-out transactions every ten seconds by default.
 _BROKER_ABORT_INTERVAL = 10.0
 _PATIENCE = 2 * (TRANSACTION_TIMEOUT + _BROKER_ABORT_INTERVAL)
+# Transactions of other ledgers last milliseconds: what takes longer is worth a line in the log.
+_NOTICED_AFTER = 1.0
 _FETCH_BYTES = 8 * 1024 * 1024
 
-Unreadable = Callable[[str, str], None]
+
+class Watcher(Protocol):
+    """Is told what is odd about the state that is read."""
+
+    def unreadable(self, key: str, problem: str) -> None: ...
+
+    def waits(self, position: int, end: int) -> None:
+        """Reading cannot go on from ``position`` for now, as a transaction is open there."""
+        ...
 
 
 class RestoreStuck(Exception):
@@ -33,7 +44,7 @@ class StateReader:
         self._connection = connection
         self._clock = clock
 
-    async def restore(self, tp: TopicPartition, states: TicketStates, unreadable: Unreadable) -> None:
+    async def restore(self, tp: TopicPartition, states: TicketStates, watcher: Watcher) -> None:
         """Bring ``states`` from its position up to the end of ``tp``, as of now.
 
         The end is the ``read_uncommitted`` one: the stable end can be short of what was committed already, when
@@ -45,7 +56,7 @@ class StateReader:
             consumer.assign([tp])
             start = await self._start(consumer, tp, states, end)
             consumer.seek(tp, start)
-            await self._read(consumer, tp, states, end, unreadable)
+            await self._read(consumer, tp, states, end, watcher)
         states.position = end
 
     async def _end(self, tp: TopicPartition) -> int:
@@ -62,24 +73,29 @@ class StateReader:
         return beginning
 
     async def _read(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, states: TicketStates, end: int, unreadable: Unreadable
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, states: TicketStates, end: int, watcher: Watcher
     ) -> None:
-        progressed_at = self._clock.monotonic()
+        progressed_at, told = self._clock.monotonic(), False
         position = await consumer.position(tp)
         while position < end:
             records = (await consumer.getmany(tp, timeout_ms=200)).get(tp, [])
             for number, record in enumerate(records, 1):
-                _apply(record, states, unreadable)
+                _apply(record, states, watcher)
                 if not number % 1_000:
                     await asyncio.sleep(0)
             reached = await consumer.position(tp)
             if reached > position:
-                position, progressed_at = reached, self._clock.monotonic()
-            elif self._clock.monotonic() - progressed_at > _PATIENCE:
+                position, progressed_at, told = reached, self._clock.monotonic(), False
+                continue
+            waited = self._clock.monotonic() - progressed_at
+            if waited > _PATIENCE:
                 raise RestoreStuck(
                     f"{tp.topic}-{tp.partition} can be read to offset {position} of {end} only: a transaction is open "
                     f"there and was not ended for {_PATIENCE:.0f} s (see kafka-transactions.sh find-hanging)"
                 )
+            if waited > _NOTICED_AFTER and not told:
+                told = True
+                watcher.waits(position, end)
 
     def _consumer(self, isolation_level: str) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -93,16 +109,16 @@ class StateReader:
         )
 
 
-def _apply(record: ConsumerRecord, states: TicketStates, unreadable: Unreadable) -> None:
+def _apply(record: ConsumerRecord, states: TicketStates, watcher: Watcher) -> None:
     try:
         key = (record.key or b"").decode()
     except UnicodeDecodeError:
-        unreadable(repr(record.key), "the key is not UTF-8")
+        watcher.unreadable(repr(record.key), "the key is not UTF-8")
         return
     try:
         states.apply(key, record.value)
     except StateRecordInvalid as error:
-        unreadable(key, str(error))
+        watcher.unreadable(key, str(error))
 
 
 @asynccontextmanager

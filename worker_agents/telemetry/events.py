@@ -285,6 +285,16 @@ class PartitionOpened(PartitionEvent):
 
 
 @struct
+class StateReadWaits(PartitionEvent):
+    """Opening waits: the state can be read to offset ``position`` of ``end`` only, as a transaction is open there."""
+
+    event: ClassVar[str] = "state_read_waits"
+    level: ClassVar[int] = logging.WARNING
+    position: int
+    end: int
+
+
+@struct
 class PartitionRetained(PartitionEvent):
     event: ClassVar[str] = "partition_retained"
     running: int
