@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from tests.support.fleet import Fleet, probe
 from tests.support.scenario import Scenario
 
@@ -28,8 +24,7 @@ async def test_duplicates_give_one_result(ships: Fleet, scenario: Scenario) -> N
     assert await worker.stop() == 0
     results = await ships.results(TICKETS + 2, timeout=2)
     scenario.take([*tickets, "last"], results)
-    starts = Counter(line[1] for line in ships.probe_log() if line[0] == "start")
-    assert set(starts.values()) == {1}
+    assert set(ships.probe_starts().values()) == {1}
 
 
 async def test_offsets_reset_to_the_beginning_run_nothing_twice(ships: Fleet, scenario: Scenario) -> None:
@@ -38,7 +33,7 @@ async def test_offsets_reset_to_the_beginning_run_nothing_twice(ships: Fleet, sc
     await ships.submit([probe(ticket_id) for ticket_id in tickets])
     await ships.results(TICKETS)
     assert await first.stop() == 0
-    await reset_offsets(ships)
+    await ships.reset_offsets(0)
     scenario.faults += 1
 
     second = ships.worker()
@@ -47,21 +42,6 @@ async def test_offsets_reset_to_the_beginning_run_nothing_twice(ships: Fleet, sc
     assert await second.stop() == 0
     results = await ships.results(TICKETS + 2, timeout=2)
     scenario.take([*tickets, "after"], results)
-    starts = Counter(line[1] for line in ships.probe_log() if line[0] == "start")
-    assert set(starts.values()) == {1}
+    assert set(ships.probe_starts().values()) == {1}
     floors = await ships.committed_floor()
     assert sum(floor or 0 for floor in floors.values()) == TICKETS + 1
-
-
-async def reset_offsets(ships: Fleet) -> None:
-    """What ``kafka-consumer-groups.sh --reset-offsets --to-earliest`` does."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=ships.bootstrap_servers, group_id=ships.group, enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(ships.topics["tickets"], number) for number in range(ships.partitions)]
-        consumer.assign(partitions)
-        await consumer.commit(dict.fromkeys(partitions, 0))
-    finally:
-        await consumer.stop()

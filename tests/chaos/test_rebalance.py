@@ -27,6 +27,6 @@ async def test_retained_partition_is_not_interrupted(ships: Fleet, scenario: Sce
     assert all(line["running"] > 0 for line in first.events("partition_retained"))
     opened = Counter(line["partition"] for line in first.events("partition_opened"))
     assert all(opened[partition] == 1 for partition in retained), "a retained partition was opened again"
-    starts = Counter(line[1] for line in ships.probe_log() if line[0] == "start")
+    starts = ships.probe_starts()
     kept = [ticket_id for number, ticket_id in enumerate(tickets) if number % ships.partitions in retained]
     assert {starts[ticket_id] for ticket_id in kept} == {1}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
 from tests.support.fleet import Fleet, probe
 from tests.support.scenario import Scenario
 
@@ -18,7 +15,7 @@ def filled(ticket_id: str, task_type: str, size: int) -> bytes:
 
 
 async def test_oversized_records_do_not_stop_the_line(ships: Fleet, scenario: Scenario) -> None:
-    await limit_dlq(ships, 1024 * 1024)
+    await ships.configure("dlq", {"max.message.bytes": str(1024 * 1024)})
     worker = ships.worker()
     big = filled("big", "NO-SUCH-TYPE", NEARLY_1_MIB)
     await ships.submit([big, probe("huge-result", output_bytes=1_500_000), *(probe(f"s-{n}") for n in range(20))])
@@ -40,13 +37,3 @@ async def test_oversized_records_do_not_stop_the_line(ships: Fleet, scenario: Sc
     )
     assert big.startswith(letters[0].value)
     assert await worker.stop() == 0
-
-
-async def limit_dlq(ships: Fleet, size: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=ships.bootstrap_servers)
-    await admin.start()
-    try:
-        resource = ConfigResource(ConfigResourceType.TOPIC, ships.topics["dlq"], {"max.message.bytes": str(size)})
-        await admin.alter_configs([resource])
-    finally:
-        await admin.close()

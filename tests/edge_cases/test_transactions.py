@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -37,8 +36,7 @@ async def answered_once(ships: Fleet, ticket_ids: list[str], timeout: float = 60
     results = await ships.results(len(ticket_ids), timeout)
     assert {result["ticket_id"] for result in results} == set(ticket_ids), ships.tails()
     assert duplicates(results) == {}
-    starts = Counter(line[1] for line in ships.probe_log() if line[0] == "start")
-    assert starts == dict.fromkeys(ticket_ids, 1)
+    assert ships.probe_starts() == dict.fromkeys(ticket_ids, 1)
 
 
 def keeping_back_commits(

@@ -21,6 +21,8 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import CommitFailedError
 
 from worker_agents.kafka.topics import DLQ_CONFIG, STATE_CONFIG
 
@@ -118,19 +120,51 @@ class Fleet:
         return f"g-{self.name}"
 
     async def create_topics(self) -> None:
-        names = self.topics
+        async with self.admin() as admin:
+            await admin.create_topics([self._new_topic(kind) for kind in self.counts])
+
+    def _new_topic(self, kind: str) -> NewTopic:
+        config = {"state": STATE_CONFIG, "dlq": DLQ_CONFIG}.get(kind, {})
+        return NewTopic(self.topics[kind], self.counts[kind], self.replication, topic_configs=dict(config))
+
+    async def re_create(self, kind: str) -> None:
+        """Delete a topic and create it anew, with the same configuration."""
+        async with self.admin() as admin:
+            await admin.delete_topics([self.topics[kind]])
+            async with asyncio.timeout(30):
+                while self.topics[kind] in await admin.list_topics():
+                    pass
+            await admin.create_topics([self._new_topic(kind)])
+
+    async def configure(self, kind: str, config: Mapping[str, str]) -> None:
+        """Give a topic this configuration, and no other."""
+        async with self.admin() as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self.topics[kind], dict(config))])
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            configs = {"state": STATE_CONFIG, "dlq": DLQ_CONFIG}
-            await admin.create_topics(
-                [
-                    NewTopic(names[kind], count, self.replication, topic_configs=dict(configs.get(kind, {})))
-                    for kind, count in self.counts.items()
-                ]
-            )
+            yield admin
         finally:
             await admin.close()
+
+    @asynccontextmanager
+    async def consumer(self, **options: object) -> AsyncIterator[AIOKafkaConsumer]:
+        """A consumer outside the group, unless ``options`` say otherwise, that sees what is committed."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            **options,
+        )
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
 
     def worker(self, **env: str) -> WorkerProcess:
         """Start a worker process; keyword arguments are environment variables."""
@@ -196,23 +230,28 @@ class Fleet:
         self, kind: str, until: Callable[[list[ConsumerRecord]], bool], timeout: float
     ) -> list[ConsumerRecord]:
         """Committed records of a topic, until there are enough or the time is over; then whatever there is."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap_servers,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(self.topics[kind], number) for number in range(self.counts[kind])])
+        async with self.consumer() as consumer:
+            consumer.assign(self.partitions_of(kind))
             records: list[ConsumerRecord] = []
             end = time.monotonic() + timeout
             while not until(records) and time.monotonic() < end:
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     records.extend(batch)
             return records
-        finally:
-            await consumer.stop()
+
+    async def existing(self, kind: str) -> list[ConsumerRecord]:
+        """Committed records of a topic up to its present end."""
+        async with self.consumer() as consumer:
+            consumer.assign(self.partitions_of(kind))
+            ends = await consumer.end_offsets(self.partitions_of(kind))
+            records: list[ConsumerRecord] = []
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records.extend(batch)
+            return records
+
+    def partitions_of(self, kind: str) -> list[TopicPartition]:
+        return [TopicPartition(self.topics[kind], number) for number in range(self.counts[kind])]
 
     async def results(self, count: int, timeout: float = 60.0) -> list[dict[str, Any]]:
         """Final results; waits until ``count`` different tickets have one."""
@@ -221,17 +260,29 @@ class Fleet:
 
     async def committed_floor(self) -> dict[int, int | None]:
         """The group's committed offset in each partition."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
-        try:
+        async with self.admin() as admin:
             offsets = await admin.list_consumer_group_offsets(self.group)
             return {tp.partition: offset.offset for tp, offset in offsets.items()}
-        finally:
-            await admin.close()
+
+    async def reset_offsets(self, offset: int) -> None:
+        """What ``kafka-consumer-groups.sh --reset-offsets`` does, once no member is left in the group."""
+        partitions = self.partitions_of("tickets")
+        async with self.consumer(group_id=self.group) as consumer, asyncio.timeout(30):
+            consumer.assign(partitions)
+            while True:
+                try:
+                    await consumer.commit(dict.fromkeys(partitions, offset))
+                    return
+                except CommitFailedError:
+                    await asyncio.to_thread(time.sleep, 0.2)  # a killed member is given up when its session ends
 
     def probe_log(self) -> list[list[str]]:
         path = self.folder / "probe.log"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def probe_starts(self) -> Counter[str]:
+        """How often PROBE executors were started, by ticket."""
+        return Counter(line[1] for line in self.probe_log() if line[0] == "start")
 
     async def probe_says(self, what: str, count: int, timeout: float = 30.0) -> None:
         """Wait until that many ``start`` or ``end`` lines were written by PROBE tickets."""

@@ -17,9 +17,9 @@ from tests.chaos.fire.evidence import Struck, gather
 from tests.chaos.fire.faults import AREAS, KINDS, Scene, possible
 from tests.chaos.fire.load import Expect, Load
 from tests.chaos.fire.report import Report
-from tests.chaos.fire.waiting import until
 from tests.chaos.fire.witness import Witness
 from tests.chaos.fire.world import World, world
+from tests.support.waiting import until
 
 LONGEST_FAULT_SECONDS = 90.0
 _LEFTOVER_SECONDS = 20.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.chaos.fire.waiting import listening
 from tests.support.tools import TOOLS
+from tests.support.waiting import listening
 from worker_agents.devkit.child_process import ChildProcess
 from worker_agents.devkit.ports import free_ports
 

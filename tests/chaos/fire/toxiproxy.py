@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.fire.waiting import listening
 from tests.support.tools import TOOLS
+from tests.support.waiting import listening
 from worker_agents.devkit.child_process import ChildProcess
 from worker_agents.devkit.ports import free_ports
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.chaos.fire.cluster import Cluster
 from tests.chaos.fire.opa import Opa
 from tests.chaos.fire.toxiproxy import HOST, Link, Toxiproxy
-from tests.chaos.fire.waiting import until
 from tests.support.fleet import Fleet, WorkerProcess
+from tests.support.waiting import until
 from worker_agents.devkit.argocd import ArgoCdServer, Step
 from worker_agents.devkit.argocd import Behaviour as ArgoCdBehaviour
 from worker_agents.devkit.argocd import Script as Rollout
