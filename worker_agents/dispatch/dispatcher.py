@@ -52,14 +52,18 @@ class Dispatcher:
 
     @property
     def buffered(self) -> int:
-        return self._scheduler.waiting
+        """Tickets that are ready, without those that only wait for the slots of their own type: they are parked."""
+        return self._scheduler.waiting - self._scheduler.surplus
 
     def has_room(self) -> bool:
-        """Whether more records may be taken in. Once intake was paused, not before half of the buffer is free."""
+        """Whether more records may be taken in. Once intake was paused, not before half of the buffer is free.
+
+        One type whose slots are all taken for hours must not fill the buffer: others lie behind it in the same partition.
+        """
         limit = self.config.max_buffered
         if self._paused:
             limit = max(limit // 2, 1)
-        return self.buffered < limit and self.parked < self.config.max_parked
+        return self.buffered < limit and self.parked + self._scheduler.surplus < self.config.max_parked
 
     def quiet(self) -> None:
         """Start no more tickets, for good; what runs goes on."""
@@ -89,9 +93,16 @@ class Dispatcher:
 
     # --- used by lanes -------------------------------------------------------------------------------------------
 
+    def elsewhere(self, ticket_id: str, here: Lane) -> str | None:
+        """Where else a ticket is known, of the partitions that this worker holds."""
+        return next((lane.place for lane in self.lanes if lane is not here and lane.knows(ticket_id)), None)
+
     def enqueue(self, job: Job) -> None:
         job.phase = JobPhase.READY
+        surplus = self._scheduler.surplus
         self._scheduler.add(job)
+        if self._scheduler.surplus > surplus:
+            job.ticket = None
         self.pump()
 
     async def slot(self, job: Job) -> None:

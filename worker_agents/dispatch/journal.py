@@ -60,6 +60,8 @@ class Journal(Protocol):
     """
 
     owner: str
+    place: str
+    """What the partition is called in logs."""
 
     def lookup(self, ticket_id: str) -> KnownState | None:
         """What is known of a ticket of this partition."""

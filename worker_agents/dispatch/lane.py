@@ -39,6 +39,7 @@ from worker_agents.telemetry.events import (
     RecordIgnored,
     RetryScheduled,
     TicketCancelled,
+    TicketElsewhere,
     TicketIsolated,
     TicketReleased,
     TicketReplayed,
@@ -106,6 +107,14 @@ class Lane:
             self._ticket_of(job)
             self._dispatcher.enqueue(job)
 
+    @property
+    def place(self) -> str:
+        """The partition, as it is called in logs."""
+        return self._journal.place
+
+    def knows(self, ticket_id: str) -> bool:
+        return ticket_id in self.jobs or self._journal.lookup(ticket_id) is not None
+
     def under_way(self) -> list[Job]:
         """Jobs whose executor runs, or whose outcome is being written."""
         return [job for job in self.jobs.values() if job.phase in _UNDER_WAY]
@@ -172,6 +181,8 @@ class Lane:
         job = self._new_job(envelope, ticket.ticket_id, ticket.task_type, ticket)
         job.state, job.isolated, job.replays = state, admitted.isolate, admitted.replays
         job.attempt = state.attempt if state else 1
+        if state is None and (elsewhere := self._dispatcher.elsewhere(ticket.ticket_id, self)) is not None:
+            self._emit(TicketElsewhere(job.ticket_id, job.task_type, self.place, elsewhere))
         if admitted.replays and state is None:
             self._emit(TicketReplayed(job.ticket_id, job.task_type, admitted.replays[-1], len(admitted.replays)))
         if job.isolated and state:

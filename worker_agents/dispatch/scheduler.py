@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from worker_agents.dispatch.job import ISOLATED
@@ -32,14 +33,20 @@ _Heap = list[tuple[Urgency, int, T]]
 
 @dataclass(slots=True)
 class _Queue(Generic[T]):
-    """The tickets of one type. ``begun`` counts those being armed, armed or running."""
+    """The tickets of one type. ``waiting`` counts those that are ready, ``begun`` those being armed, armed or running."""
 
     limit: int
     lookahead: bool
+    share: float
     ready: _Heap[T] = field(default_factory=list)
     armed: _Heap[T] = field(default_factory=list)
+    waiting: int = 0
     begun: int = 0
     running: int = 0
+
+    @property
+    def surplus(self) -> float:
+        return max(self.waiting - self.share, 0)
 
 
 class Scheduler(Generic[T]):
@@ -48,12 +55,17 @@ class Scheduler(Generic[T]):
     A ticket is *added*, *taken for arming* (its ``started`` is being written), *armed*, *taken for running*, and
     *finished*. Arming overlaps with running so that no slot stands empty during a commit: as many tickets are armed
     ahead as slots came free while the last one was being armed, twice. That is Little's law without a clock.
+
+    ``max_buffered`` bounds how many are armed ahead, and is shared: where a type has slots of its own, fewer than there
+    are in all, ready tickets of it beyond an equal share are *surplus*.
     """
 
-    def __init__(self, total: int, limits: Mapping[str, int], max_lookahead: int) -> None:
+    def __init__(self, total: int, limits: Mapping[str, int], max_buffered: int) -> None:
         self._total = total
-        self._max_lookahead = max_lookahead
-        self._limits = limits
+        self._max_lookahead = max_buffered
+        self._limits = {name: limit for name, limit in limits.items() if limit < total} | {ISOLATED: 1}
+        # One share is left for all types without a limit of their own.
+        self._share = max_buffered // (len(self._limits) + 1)
         self._queues: dict[str, _Queue[T]] = {}
         self._places: dict[int, str] = {}
         self._arming_since: dict[int, int] = {}
@@ -61,6 +73,7 @@ class Scheduler(Generic[T]):
         self._begun = 0
         self._finished = 0
         self._lookahead: float = _MIN_LOOKAHEAD
+        self._surplus: float = 0
         self._count = {"ready": 0, "arming": 0, "armed": 0, "running": 0}
 
     @property
@@ -71,6 +84,11 @@ class Scheduler(Generic[T]):
     def waiting(self) -> int:
         """Tickets that are ready, but have no slot yet."""
         return len(self._places) - self.running
+
+    @property
+    def surplus(self) -> int:
+        """How many of these are of types that have more of them than their share."""
+        return int(self._surplus)
 
     def add(self, item: T) -> None:
         self._place(item, "ready")
@@ -116,7 +134,7 @@ class Scheduler(Generic[T]):
         place = self._places.pop(id(item), None)
         if place is None:
             return
-        self._left(place)
+        self._left(item, place)
         if place == "ready":
             return
         queue = self._queue(item.queue)
@@ -141,22 +159,33 @@ class Scheduler(Generic[T]):
         before = self._places.get(id(item))
         self._places[id(item)] = place
         self._count[place] += 1
+        if place == "ready":
+            self._count_waiting(item, 1)
         if before is not None:
-            self._left(before)
+            self._left(item, before)
 
-    def _left(self, place: str) -> None:
-        """One left a place. Its entry in a heap is skipped when it comes up; with the last, all that is left goes."""
+    def _left(self, item: T, place: str) -> None:
+        """It left a place. Its entry in a heap is skipped when it comes up; with the last, all that is left goes."""
         self._count[place] -= 1
+        if place == "ready":
+            self._count_waiting(item, -1)
         if not self._count[place] and place in _HEAPS:
             for queue in self._queues.values():
                 getattr(queue, place).clear()
 
+    def _count_waiting(self, item: T, change: int) -> None:
+        queue = self._queue(item.queue)
+        before = queue.surplus
+        queue.waiting += change
+        self._surplus += queue.surplus - before
+
     def _queue(self, name: str) -> _Queue[T]:
         queue = self._queues.get(name)
         if queue is None:
-            isolated = name == ISOLATED
-            limit = 1 if isolated else self._limits.get(name, self._total)
-            queue = self._queues[name] = _Queue(limit, lookahead=not isolated)
+            is_limited = name in self._limits
+            limit = self._limits[name] if is_limited else self._total
+            share = self._share if is_limited else inf
+            queue = self._queues[name] = _Queue(limit, lookahead=name != ISOLATED, share=share)
         return queue
 
     def _push(self, heap: _Heap[T], item: T) -> None:

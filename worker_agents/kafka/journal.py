@@ -47,6 +47,7 @@ class LedgerJournal:
         self, ledger: PartitionLedger, records: RecordFormat, owner: str, partition: int, clock: Clock
     ) -> None:
         self.owner = owner
+        self.place = str(partition)
         self._ledger = ledger
         self._records = records
         self._partition = partition

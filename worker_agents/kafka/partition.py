@@ -317,6 +317,7 @@ class Partition:
             self._config.connection, self.ledger.place.transactional_id, self._config.group_id
         )
         await self._producer.start()
+        self._check_state_partition(await self._producer.partitions_of(self._state.topic))
         states = self.ledger.states
         await StateReader(self._config.connection, self._clock).restore(self._state, states, self)
         self._check_meta()
@@ -338,6 +339,13 @@ class Partition:
         self.epoch += 1
         self._group.seek(self.tickets, offset)
         self.lane.wake()
+
+    def _check_state_partition(self, there_are: Collection[int]) -> None:
+        if self.number not in there_are:
+            raise NotOpenable(
+                f"the state topic {self._state.topic!r} has no partition {self.number}, but {len(there_are)} in all, fewer "
+                f"than {self.tickets.topic!r}: expand it to as many"
+            )
 
     def _check_meta(self) -> None:
         meta, ours = self.ledger.states.meta, self.ledger.place.meta

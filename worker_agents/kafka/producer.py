@@ -68,6 +68,11 @@ class TransactionalProducer:
         """Fence whoever used this transactional id before, and wait until their transaction is decided."""
         await self._producer.start()
 
+    async def partitions_of(self, topic: str) -> set[int]:
+        """Numbers of a topic's partitions. Raises an aiokafka error for a topic that does not exist."""
+        partitions: set[int] = await self._producer.partitions_for(topic)
+        return partitions
+
     async def commit(
         self, records: Iterable[OutRecord], offsets: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:

@@ -50,7 +50,10 @@ class WorkSettings(BaseModel):
         1000, ge=1, le=1_000_000, description="Tickets that are ready but have no slot; above it fetching pauses."
     )
     max_parked_tickets: int = Field(
-        50_000, ge=1, le=10_000_000, description="Tickets that wait for a dependency or a retry, outside the buffer."
+        50_000,
+        ge=1,
+        le=10_000_000,
+        description="Tickets that wait for a dependency, a retry, or slots of their own type, outside the buffer.",
     )
     max_retries_per_ticket: int = Field(
         3, ge=0, le=MAX_RETRIES_CAP, description="Further attempts of a ticket that names no sla.max_retries."

@@ -112,6 +112,16 @@ class TicketReplayed(TicketEvent):
 
 
 @struct
+class TicketElsewhere(TicketEvent):
+    """The same id lies in two partitions, and runs in both: copies of a ticket must have one record key."""
+
+    event: ClassVar[str] = "ticket_in_two_partitions"
+    level: ClassVar[int] = logging.WARNING
+    partition: str
+    other_partition: str
+
+
+@struct
 class TicketCancelled(TicketEvent):
     """An operator gave it up; ``by`` names them."""
 

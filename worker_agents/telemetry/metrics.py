@@ -202,6 +202,7 @@ class MetricsSubscriber:
             ).inc(),
             events.RecordIgnored: lambda event: metrics.records_ignored.labels(event.kind).inc(),
             events.DuplicateSeen: lambda event: metrics.duplicates.labels(event.kind).inc(),
+            events.TicketElsewhere: lambda _: metrics.duplicates.labels("other_partition").inc(),
             events.DeadLettered: lambda event: metrics.dead_letters.labels(event.reason).inc(),
             events.ResultTrimmed: lambda _: metrics.results_trimmed.inc(),
             events.PartitionOpened: self._partition_opened,

@@ -118,6 +118,7 @@ class FakeJournal:
 
     clock: FakeClock
     owner: str = OWNER
+    place: str = "0"
     known: dict[str, KnownState] = field(default_factory=dict)
     pending: list[Change] = field(default_factory=list)
     settled: Counter[int] = field(default_factory=Counter)

@@ -35,7 +35,14 @@ from worker_agents.model.errors import (
 from worker_agents.model.result import Finished, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.model.ticket import Envelope, ticket_of
-from worker_agents.telemetry.events import DuplicateSeen, RetryScheduled, TicketIsolated, TicketReleased, TicketSettled
+from worker_agents.telemetry.events import (
+    DuplicateSeen,
+    RetryScheduled,
+    TicketElsewhere,
+    TicketIsolated,
+    TicketReleased,
+    TicketSettled,
+)
 
 DOWN = IntegrationUnavailable("no answer")
 SOON = 1.0
@@ -293,7 +300,54 @@ async def test_the_retention_of_the_topic_ends_a_wait() -> None:
     world.assert_nothing_left()
 
 
+# --- one type waits for its slots --------------------------------------------------------------------------------
+
+
+async def test_a_type_whose_slots_are_taken_leaves_the_buffer_to_others() -> None:
+    config = DispatchConfig(limits={"BUILD": 1}, max_buffered=9, max_parked=100)
+    world = World(config, task_types=["BUILD", "EXECUTE"])
+    builds = [record(offset, f"b{offset}", "BUILD", priority="HIGH" if offset == 40 else "LOW") for offset in range(50)]
+    await world.accept(*builds)
+    assert world.dispatcher.has_room()
+    await world.accept(record(50, "e", "EXECUTE"))
+    assert set(world.live()) == {"b0", "e"}
+    await world.finish("e")
+    # Those beyond the share are kept as raw bytes only, and run in their order all the same.
+    assert sum(job.ticket is None for job in world.lane.jobs.values()) > 40
+    for _ in range(50):
+        await world.finish(next(iter(world.live())))
+    order = world.executors["BUILD"].history
+    assert order.index("b40") < order.index("b39")
+    assert world.journal.settled == dict.fromkeys(range(51), 1)
+    world.assert_nothing_left()
+
+
+async def test_a_surplus_of_one_type_fills_the_park_in_the_end() -> None:
+    world = World(DispatchConfig(limits={"EXECUTE": 1}, max_buffered=9, max_parked=20))
+    await world.accept(*(record(offset, f"t{offset}") for offset in range(60)))
+    assert not world.dispatcher.has_room()
+    await world.lane.stop("over")
+    assert world.dispatcher.has_room()
+
+
 # --- duplicates --------------------------------------------------------------------------------------------------
+
+
+async def test_an_id_in_two_partitions_is_reported_and_runs_in_both() -> None:
+    world = World()
+    other = world.dispatcher.lane(journal := FakeJournal(world.clock, place="7"))
+    other.wake()
+    await world.accept(record(0, "t"))
+    await world.finish("t")
+    other.accept(record(5, "t"))
+    other.accept(record(6, "t"))
+    await world.work()
+    journal.commit()
+    await world.work()
+    (told,) = [event for event in world.events if isinstance(event, TicketElsewhere)]
+    assert (told.ticket_id, told.partition, told.other_partition) == ("t", "7", "0")
+    assert world.executor.history == ["t", "t"]
+    await other.stop("over")
 
 
 async def test_a_copy_in_flight_is_settled_with_the_first() -> None:

@@ -37,6 +37,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.limits = {name: limits.get(name, total) for name in QUEUES} | {ISOLATED: 1}
         self.scheduler: Scheduler[Item] = Scheduler(total, limits, max_lookahead)
         self.most_begun = total + max(4, max_lookahead)
+        limited = {name for name, limit in self.limits.items() if limit < total} | {ISOLATED}
+        self.shares = dict.fromkeys(limited, max_lookahead // (len(limited) + 1))
 
     def at(self, *places: str, queue: str | None = None) -> list[Item]:
         return [item for item in self.items if item.place in places and queue in (None, item.queue)]
@@ -122,6 +124,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         assert self.scheduler.waiting == len(self.at("ready", "arming", "armed"))
+        beyond = (len(self.at("ready", queue=name)) - share for name, share in self.shares.items())
+        assert self.scheduler.surplus == sum(max(0, count) for count in beyond)
         assert self.scheduler._begun == self.begun()
         for name, queue in self.scheduler._queues.items():
             assert queue.running == len(self.at("running", queue=name))
@@ -138,7 +142,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 def assert_empty(scheduler: Scheduler[Item]) -> None:
-    assert scheduler.running == scheduler.waiting == scheduler._begun == 0
+    assert scheduler.running == scheduler.waiting == scheduler.surplus == scheduler._begun == 0
     assert not scheduler._places
     assert not scheduler._arming_since
     for queue in scheduler._queues.values():
@@ -167,6 +171,18 @@ def test_a_type_whose_limit_is_full_does_not_block_others() -> None:
     for item in (*urgent, other):
         scheduler.add(item)
     assert started(scheduler) == [urgent[0], other]
+
+
+def test_a_type_with_slots_of_its_own_has_no_more_than_its_share_of_the_buffer() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {"TEST": 2, "BUILD": 10}, 90)
+    for number in range(100):
+        scheduler.add(Item("TEST", (0, 0, number)))
+        scheduler.add(Item("BUILD", (0, 0, number)))
+    # Three equal shares: for TEST, for suspects, and for all others.
+    assert (scheduler.waiting, scheduler.surplus) == (200, 70)
+    for item in started(scheduler):
+        scheduler.remove(item)
+    assert scheduler.surplus == 64, "two of them ran, and four are armed ahead"
 
 
 def test_the_most_urgent_runs_first_then_the_earlier_deadline_then_the_older() -> None:

@@ -118,6 +118,7 @@ ONE_EACH: list[tuple[events.Event, str, Mapping[str, str]]] = [
     ),
     (events.RecordIgnored("tombstone"), "records_ignored_total", {"kind": "tombstone"}),
     (events.DuplicateSeen("t", "in_flight"), "duplicates_total", {"kind": "in_flight"}),
+    (events.TicketElsewhere("t", "TEST", "3", "5"), "duplicates_total", {"kind": "other_partition"}),
     (events.DeadLettered("t", "undecodable", "not JSON"), "dead_letters_total", {"reason": "undecodable"}),
     (events.ResultTrimmed("t", 2_000_000, 900_000), "results_trimmed_total", {}),
     (
