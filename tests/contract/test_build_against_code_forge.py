@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.code_forge_worker import LOST_ANSWERS, SOON, CodeForgeWorker, hiring, started
+from tests.support.code_forge_starts import LOST_ANSWERS, started
+from tests.support.hired_workers import HiredWorker, hiring
 from worker_agents.clients.breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from worker_agents.clients.code_forge import CodeForgeClient
+from worker_agents.clients.http import HttpLimits
 from worker_agents.devkit.code_forge import (
     POLLS,
     STARTS,
@@ -23,23 +26,25 @@ from worker_agents.devkit.code_forge import (
     Operation,
     Progress,
 )
-from worker_agents.devkit.executor_kit import FakeContext, run_executor, ticket_for
+from worker_agents.devkit.executor_kit import FakeContext, VirtualClock, run_executor, ticket_for
 from worker_agents.executors.build import BuildExecutor
 from worker_agents.executors.fallback import FallbackChoice
 from worker_agents.model.errors import BreakerOpen, IntegrationRejected, UnknownOutcome
 from worker_agents.model.result import TaskResult
 from worker_agents.telemetry.events import BreakerChanged, ExternalCall, FallbackUsed
 
+SOON = HttpLimits(read=1.0)
 
-class Worker(CodeForgeWorker):
+
+class Worker(HiredWorker):
     """One worker's executor, client and breaker."""
 
     def __init__(self, forge: CodeForgeServer, fallback: FallbackChoice = "simulate", **http: Any) -> None:
-        super().__init__(forge)
+        super().__init__(VirtualClock())
         self.breaker = CircuitBreaker(
             "code_forge", clock=self.clock, emit=self.emitted.append, rng=random.Random(1), policy=BreakerPolicy()
         )
-        client = self.connect(breaker=self.breaker, **http)
+        client = CodeForgeClient(self.connect("code_forge", forge.url, breaker=self.breaker, **http))
         self.executor = BuildExecutor(emit=self.emitted.append, code_forge_client=client, fallback=fallback)
 
     def attempt(self, ticket_id: str = "ticket-1", **changes: Any) -> FakeContext:

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.code_forge_worker import LOST_ANSWERS, SOON, CodeForgeWorker, hiring, started
+from tests.support.code_forge_starts import LOST_ANSWERS, started
+from tests.support.hired_workers import HiredWorker, hiring
 from worker_agents.clients.breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from worker_agents.clients.code_forge import CodeForgeClient
+from worker_agents.clients.http import HttpLimits
 from worker_agents.devkit.code_forge import (
     POLLS,
     STARTS,
@@ -29,13 +32,15 @@ from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailab
 from worker_agents.model.result import TaskResult
 from worker_agents.telemetry.events import ExternalCall, FallbackUsed
 
+SOON = HttpLimits(read=1.0)
 
-class Worker(CodeForgeWorker):
+
+class Worker(HiredWorker):
     """One worker's executor and client."""
 
     def __init__(self, forge: CodeForgeServer, fallback: FallbackChoice = "simulate", **http: Any) -> None:
-        super().__init__(forge)
-        client = self.connect(**http)
+        super().__init__(VirtualClock())
+        client = CodeForgeClient(self.connect("code_forge", forge.url, **http))
         self.executor = ExecuteExecutor(emit=self.emitted.append, code_forge_client=client, fallback=fallback)
 
     async def run(self, template: str = "service", context: FakeContext | None = None) -> TaskResult:
