@@ -198,7 +198,7 @@ def kafka_config(settings: Settings) -> KafkaWorkerConfig:
         create_topics=settings.kafka_create_topics,
         connect_timeout=settings.kafka_connect_timeout_seconds,
         session_timeout=settings.kafka_session_timeout_seconds,
-        kill_grace=settings.kill_grace_seconds,
+        lease_limit=settings.lease_seconds,
         dedup_retention=settings.dedup_retention_seconds,
         result_max_bytes=settings.result_max_bytes,
     )

@@ -109,7 +109,6 @@ class World:
     nonsense_address: str
     can_fill_disk: bool
     lives: list[Life] = field(default_factory=list)
-    stalls: list[tuple[int, float]] = field(default_factory=list)
     overdue: list[str] = field(default_factory=list)
     """Workers that did not end when they were told to."""
 
