@@ -83,7 +83,7 @@ async def test_what_programs_need_is_made_once(name: str, tmp_path: Path) -> Non
 
 
 class Hanging:
-    """Programs that connect to ``listener`` and then wait for ever, in a worker whose lease lasts half a second."""
+    """Programs that connect to ``listener`` and then wait for ever, in a worker whose lease lasts a second."""
 
     def __init__(self, directory: Path) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -107,7 +107,7 @@ class Hanging:
                 "TRIVY_CACHE_DIR": str(directory / "cache"),
             }
         )
-        short = {"kafka_session_timeout_seconds": 0.6, "kill_grace_seconds": 0.1}
+        short = {"kafka_session_timeout_seconds": 1.2, "kill_grace_seconds": 0.2}
         self.clients = Integrations(settings.model_copy(update=short), SystemClock(), lambda _: None)
 
     async def checkout(self) -> None:

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from worker_agents.clients import process_supervisor
 from worker_agents.clients.process import ProcessLimits, ProcessOutcome, run_process
 from worker_agents.model.errors import IntegrationUnavailable, Reason, WorkerStalled
 
@@ -72,12 +76,12 @@ class Program:
 
 def test_a_blocked_event_loop_finds_the_tree_gone_when_it_wakes(run: Run, tmp_path: Path, alive: io.FileIO) -> None:
     async def blocked() -> None:
-        program = Program(DEAF_TREE, tmp_path, silence=0.5, kill_grace=60.0)
+        program = Program(DEAF_TREE, tmp_path, silence=1.0, kill_grace=3600.0)
         await program.up()
 
         assert alive.readall() == b"", "this blocks the event loop until the whole tree is gone"
 
-        with pytest.raises(WorkerStalled, match=r"^sh was killed, because .* 0\.5 s") as stalled:
+        with pytest.raises(WorkerStalled, match=r"^sh was killed, because .* 1 s") as stalled:
             await program.ended()
         assert (stalled.value.retryable, stalled.value.reason) == (True, Reason.WORKER_LOST)
         assert not isinstance(stalled.value, IntegrationUnavailable), "no outage, which could be simulated"
@@ -112,14 +116,14 @@ def test_a_program_that_ended_while_the_event_loop_was_blocked_keeps_its_outcome
 
 def test_silence_cuts_the_grace_of_a_time_out_short(run: Run, tmp_path: Path, alive: io.FileIO) -> None:
     async def blocked() -> ProcessOutcome:
-        program = Program(DEAF_TREE, tmp_path, seconds=0.3, kill_grace=3600.0, silence=0.8)
+        program = Program(DEAF_TREE, tmp_path, seconds=1.0, kill_grace=3600.0, silence=1.5)
         await program.up()
         alive.readall()
         return await program.ended()
 
     ended = run(blocked())
 
-    assert (ended.timed_out, ended.ending) == (True, "time-out after 0.3 s")
+    assert (ended.timed_out, ended.ending) == (True, "time-out after 1 s")
 
 
 def test_without_a_silence_a_program_outlasts_a_blocked_event_loop(run: Run, tmp_path: Path, alive: io.FileIO) -> None:
@@ -138,6 +142,24 @@ def test_a_supervisor_that_is_killed_is_no_silence(run: Run, tmp_path: Path, nam
         return await Program(f"kill -{name} $PPID; sleep 3600", tmp_path, silence=30.0).ended()
 
     assert run(killed()).killed_from_outside
+
+
+def test_the_supervisor_keeps_its_channel_until_the_worker_has_read_the_answer() -> None:
+    """A beat that meets a closed channel is an error on this side, and takes the unread answer with it."""
+    request = {"program": "/bin/sh", "argv": ["sh", "-c", "exit 3"], "env": {}, "cwd": "/", "limits": {}}
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-I", "-S", process_supervisor.__file__]
+    with ours, subprocess.Popen(command, stdin=theirs) as supervisor:
+        theirs.close()
+        ours.sendall(json.dumps(request | {"seconds": 60, "grace": 1, "silence": 60}).encode() + b"\n")
+        answer = json.loads(ours.recv(4096))
+        assert os.waitstatus_to_exitcode(answer["status"]) == 3
+
+        is_closed, _, _ = select.select([ours], [], [], 0.5)
+        assert not is_closed
+
+        ours.close()
+        assert supervisor.wait() == 0
 
 
 # --- a worker that is stopped ------------------------------------------------------------------------------------
@@ -186,7 +208,7 @@ def send(number: signal.Signals, pids: list[int]) -> None:
 def test_a_stopped_worker_finds_the_tree_gone_when_it_is_continued(
     worker: Callable[..., subprocess.Popen[str]], fifo: Path
 ) -> None:
-    process = worker(DEAF_TREE.replace("echo up", "echo up >&3"), silence=0.5)
+    process = worker(DEAF_TREE.replace("echo up", "echo up >&3"), silence=1.0)
     with fifo.open("rb", buffering=0) as alive:
         assert alive.readline() == b"up\n"
         send(signal.SIGSTOP, [process.pid])
@@ -213,10 +235,25 @@ def test_a_stop_shorter_than_the_silence_ends_nothing(
     assert process.communicate()[0] == "exit code 0\n"
 
 
+def test_a_supervisor_that_was_stopped_alone_accuses_nobody(
+    worker: Callable[..., subprocess.Popen[str]], fifo: Path
+) -> None:
+    process = worker("exec 3> alive; for i in 1 2 3 4 5; do echo tick >&3; sleep 1; done", silence=1.5)
+    with fifo.open("rb", buffering=0) as alive:
+        assert alive.readline() == b"tick\n"
+        supervisor = tree_of(process.pid)[1:2]
+        send(signal.SIGSTOP, supervisor)
+        assert [alive.readline() for _ in range(3)] == [b"tick\n"] * 3, "more than the silence has passed"
+        send(signal.SIGCONT, supervisor)
+        assert alive.readall() == b"tick\n"
+
+    assert process.communicate()[0] == "exit code 0\n"
+
+
 def test_a_worker_stopped_with_its_supervisor_has_lost_the_program_when_both_are_continued(
     worker: Callable[..., subprocess.Popen[str]], fifo: Path
 ) -> None:
-    process = worker("exec 3> alive; echo up >&3; sleep 2; echo still >&3; sleep 3600", silence=0.5)
+    process = worker("exec 3> alive; echo up >&3; sleep 2; echo still >&3; sleep 3600", silence=1.0)
     with fifo.open("rb", buffering=0) as alive:
         assert alive.readline() == b"up\n"
         stopped = tree_of(process.pid)[:2]
