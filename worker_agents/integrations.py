@@ -74,7 +74,11 @@ class Integrations:
         if "TEST_WORKSPACE_ROOT" not in settings.sources:
             # Nobody else makes our own; one that was named and is not there is a missing volume, which shows so.
             settings.test_workspace_root.mkdir(parents=True, exist_ok=True)
-        limits = GitLimits(seconds=settings.git_timeout_seconds, max_bytes=settings.git_checkout_limit_mb * _MIB)
+        limits = GitLimits(
+            seconds=settings.git_timeout_seconds,
+            silence=settings.lease_seconds,
+            max_bytes=settings.git_checkout_limit_mb * _MIB,
+        )
         return Workspaces(
             settings.test_workspace_root,
             scratch=self.scratch,
@@ -90,6 +94,7 @@ class Integrations:
             # Each run brings its own limit, which the ticket may have set longer.
             seconds=float("inf"),
             kill_grace=settings.kill_grace_seconds,
+            silence=settings.lease_seconds,
             memory_bytes=settings.test_memory_limit_mb * _MIB if settings.test_memory_limit_mb else None,
             processes=settings.test_process_limit,
         )
@@ -111,6 +116,7 @@ class Integrations:
             skip_db_update=settings.trivy_skip_db_update,
             server_url=settings.trivy_server_url,
             server_token=settings.trivy_server_token,
+            silence=settings.lease_seconds,
         )
 
     # --- services ------------------------------------------------------------------------------------------------

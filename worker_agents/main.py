@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict
 
 from worker_agents.application import Application, ApplicationConfig, Parts
+from worker_agents.clients.code_forge import CodeForgeClient
 from worker_agents.clients.vault import VaultClient
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
@@ -91,34 +92,31 @@ def _refuse_references(settings: Settings) -> None:
         )
 
 
+class _Shared(TypedDict):
+    """What every built-in executor is made with."""
+
+    emit: Emit
+    vault_client: VaultClient | None
+    code_forge_client: CodeForgeClient | None
+
+
 def task_executors(
     settings: Settings, clients: Integrations, emit: Emit, extra: Iterable[BaseTaskExecutor[Any]] = ()
 ) -> TaskExecutorRegistry:
     """Register every executor here. Adding one of your own is a line in this function, or an entry point."""
     registry = TaskExecutorRegistry()
-    vault, code_forge = clients.vault, clients.code_forge
-    registry.register(
-        ExecuteExecutor(
-            emit=emit,
-            vault_client=vault,
-            code_forge_client=code_forge,
-            fallback=settings.code_forge_fallback,
-        )
-    )
+    shared = _Shared(emit=emit, vault_client=clients.vault, code_forge_client=clients.code_forge)
+    registry.register(ExecuteExecutor(**shared, fallback=settings.code_forge_fallback))
     registry.register(
         BuildExecutor(
-            emit=emit,
-            vault_client=vault,
-            code_forge_client=code_forge,
+            **shared,
             fallback=settings.code_forge_fallback,
             limit_seconds=settings.code_forge_timeout_seconds,
         )
     )
     registry.register(
         ValidateExecutor(
-            emit=emit,
-            vault_client=vault,
-            code_forge_client=code_forge,
+            **shared,
             opa_client=clients.opa,
             trivy=clients.trivy,
             workspaces=clients.workspaces,
@@ -131,9 +129,7 @@ def task_executors(
     )
     registry.register(
         TestExecutor(
-            emit=emit,
-            vault_client=vault,
-            code_forge_client=code_forge,
+            **shared,
             runner=clients.commands,
             workspaces=clients.workspaces,
             fallback=settings.test_fallback,
@@ -141,18 +137,10 @@ def task_executors(
             mask=clients.mask,
         )
     )
-    registry.register(
-        DeployExecutor(
-            emit=emit,
-            vault_client=vault,
-            code_forge_client=code_forge,
-            argocd_client=clients.argocd,
-            fallback=settings.argocd_fallback,
-        )
-    )
+    registry.register(DeployExecutor(**shared, argocd_client=clients.argocd, fallback=settings.argocd_fallback))
     for executor in extra:
         registry.register(executor)
-    registry.load_entry_points(vault_client=vault, code_forge_client=code_forge)
+    registry.load_entry_points(vault_client=clients.vault, code_forge_client=clients.code_forge)
     _check_supported(settings, registry)
     return registry
 
@@ -198,7 +186,7 @@ def kafka_config(settings: Settings) -> KafkaWorkerConfig:
         create_topics=settings.kafka_create_topics,
         connect_timeout=settings.kafka_connect_timeout_seconds,
         session_timeout=settings.kafka_session_timeout_seconds,
-        kill_grace=settings.kill_grace_seconds,
+        lease_limit=settings.lease_seconds,
         dedup_retention=settings.dedup_retention_seconds,
         result_max_bytes=settings.result_max_bytes,
     )

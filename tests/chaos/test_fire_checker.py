@@ -70,7 +70,6 @@ def good() -> Evidence:
         remote_starts={"second": [19.0]},
         local_works={"first": [Work("first", 100, 1, 5.0, [5.2, 5.4])]},
         lives=[Life("worker-1", 100, 0, 50.0, served=True), Life("worker-2", 101, -9, 50.0, served=True)],
-        stalls=[],
         leftovers=[],
         overdue=[],
         ends={0: 3},

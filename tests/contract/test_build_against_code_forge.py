@@ -8,19 +8,21 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.support.code_forge_starts import LOST_ANSWERS, started
+from tests.support.hired_workers import HiredWorker, hiring
 from worker_agents.clients.breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from worker_agents.clients.code_forge import CodeForgeClient
-from worker_agents.clients.http import HttpClient, HttpLimits
+from worker_agents.clients.http import HttpLimits
 from worker_agents.devkit.code_forge import (
     POLLS,
     STARTS,
     CodeForgeServer,
     Fault,
-    ManualClock,
     Operation,
     Progress,
 )
@@ -29,32 +31,21 @@ from worker_agents.executors.build import BuildExecutor
 from worker_agents.executors.fallback import FallbackChoice
 from worker_agents.model.errors import BreakerOpen, IntegrationRejected, UnknownOutcome
 from worker_agents.model.result import TaskResult
-from worker_agents.telemetry.events import BreakerChanged, Event, ExternalCall, FallbackUsed
+from worker_agents.telemetry.events import BreakerChanged, ExternalCall, FallbackUsed
 
 SOON = HttpLimits(read=1.0)
 
 
-class Worker:
-    """One worker's executor, client and breaker; ``emitted`` is what it told its telemetry."""
+class Worker(HiredWorker):
+    """One worker's executor, client and breaker."""
 
     def __init__(self, forge: CodeForgeServer, fallback: FallbackChoice = "simulate", **http: Any) -> None:
-        self.emitted: list[Event] = []
-        self.clock = VirtualClock()
+        super().__init__(VirtualClock())
         self.breaker = CircuitBreaker(
             "code_forge", clock=self.clock, emit=self.emitted.append, rng=random.Random(1), policy=BreakerPolicy()
         )
-        self.http = HttpClient(
-            forge.url,
-            integration="code_forge",
-            emit=self.emitted.append,
-            clock=self.clock,
-            rng=random.Random(1),
-            breaker=self.breaker,
-            **http,
-        )
-        self.executor = BuildExecutor(
-            emit=self.emitted.append, code_forge_client=CodeForgeClient(self.http), fallback=fallback
-        )
+        client = CodeForgeClient(self.connect("code_forge", forge.url, breaker=self.breaker, **http))
+        self.executor = BuildExecutor(emit=self.emitted.append, code_forge_client=client, fallback=fallback)
 
     def attempt(self, ticket_id: str = "ticket-1", **changes: Any) -> FakeContext:
         return FakeContext(ticket_id, clock=self.clock, **({"time_limit": 14_400} | changes))
@@ -68,37 +59,15 @@ class Worker:
         ticket = ticket_for("BUILD", {"artifact_id": artifact, **parameters}, ticket_id=attempt.ticket_id)
         return await run_executor(self.executor, ticket, attempt)
 
-    def count(self, kind: type[Event]) -> int:
-        return sum(isinstance(event, kind) for event in self.emitted)
-
 
 Hire = Callable[..., Worker]
 
 
 @pytest.fixture
-async def forge() -> AsyncIterator[CodeForgeServer]:
-    async with CodeForgeServer(clock=ManualClock()) as server:
-        yield server
-
-
-@pytest.fixture
 async def hire(forge: CodeForgeServer) -> AsyncIterator[Hire]:
     """Makes workers that are gone when the test is."""
-    workers: list[Worker] = []
-
-    def hired(fallback: FallbackChoice = "simulate", **http: Any) -> Worker:
-        workers.append(Worker(forge, fallback, **http))
-        return workers[-1]
-
-    yield hired
-    for worker in workers:
-        await worker.http.aclose()
-
-
-def started(forge: CodeForgeServer) -> tuple[int, int]:
-    """Start calls and distinct pipelines of the ticket."""
-    starts = forge.log.starts_by_ticket()["ticket-1"]
-    return starts.posts, len(starts.request_ids)
+    async with hiring(partial(Worker, forge)) as hire:
+        yield hire
 
 
 def peculiar(forge: CodeForgeServer, **changes: Any) -> None:
@@ -204,16 +173,7 @@ async def test_endings_that_the_peer_stores_as_others(forge: CodeForgeServer, hi
     assert partial.error_message == f"pipeline {'failed' if as_stored else 'partial'}: 2 of 3 artifacts were built"
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.loses_answer(on=STARTS, times=2),
-        Fault.times_out_behind_gateway(on=STARTS, times=2),
-        Fault.nonsense(on=STARTS),
-        Fault.hangs(on=STARTS, after_work=True),
-    ],
-    ids=["lost", "gateway", "nonsense", "hang"],
-)
+@pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
 async def test_an_answer_that_is_lost_starts_nothing_twice(forge: CodeForgeServer, hire: Hire, fault: Fault) -> None:
     forge.change(faults=(fault,))
 

@@ -6,13 +6,15 @@ Server, client and executor share one clock that moves only where somebody waits
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from tests.support.hired_workers import HiredWorker, hiring
 from worker_agents.clients.argocd import ArgoCdClient
-from worker_agents.clients.http import HttpClient, HttpLimits
+from worker_agents.clients.http import HttpLimits
 from worker_agents.clients.http_retry import HttpRetryPolicy
 from worker_agents.devkit.argocd import ArgoCdServer, Fault, Operation, Script
 from worker_agents.devkit.executor_kit import FakeContext, VirtualClock, run_executor, ticket_for
@@ -34,31 +36,22 @@ MARK = "ticket-1:sync"
 SOON = HttpLimits(read=0.2, whole=0.5)
 
 
-class Worker:
-    """One worker's executor and client; ``emitted`` is what it told its telemetry."""
+class Worker(HiredWorker):
+    """One worker's executor and client."""
 
-    def __init__(self, argocd: ArgoCdServer, clock: VirtualClock, fallback: FallbackChoice, **http: Any) -> None:
-        self.emitted: list[Event] = []
-        self.http = HttpClient(
-            http.pop("url", argocd.url),
-            integration="argocd",
-            emit=self.emitted.append,
-            clock=clock,
-            rng=random.Random(1),
-            **http,
-        )
+    def __init__(
+        self, argocd: ArgoCdServer, clock: VirtualClock, fallback: FallbackChoice = "simulate", **http: Any
+    ) -> None:
+        super().__init__(clock)
+        client = ArgoCdClient(self.connect("argocd", http.pop("url", argocd.url), **http))
         self.executor = DeployExecutor(
-            emit=self.emitted.append,
-            argocd_client=ArgoCdClient(self.http),
-            fallback=fallback,
-            rng=random.Random(1),
+            emit=self.emitted.append, argocd_client=client, fallback=fallback, rng=random.Random(1)
         )
-        self._clock = clock
 
     async def run(
         self, context: FakeContext | None = None, ticket_id: str = "ticket-1", **parameters: Any
     ) -> TaskResult:
-        context = context or FakeContext(ticket_id, clock=self._clock)
+        context = context or FakeContext(ticket_id, clock=self.clock)
         return await run_executor(
             self.executor, ticket_for("DEPLOY", PARAMETERS | parameters, ticket_id=ticket_id), context
         )
@@ -74,28 +67,10 @@ Hire = Callable[..., Worker]
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-async def argocd(clock: VirtualClock) -> AsyncIterator[ArgoCdServer]:
-    async with ArgoCdServer(clock=clock) as server:
-        yield server
-
-
-@pytest.fixture
 async def hire(argocd: ArgoCdServer, clock: VirtualClock) -> AsyncIterator[Hire]:
     """Makes workers that are gone when the test is."""
-    workers: list[Worker] = []
-
-    def hired(fallback: FallbackChoice = "simulate", **http: Any) -> Worker:
-        workers.append(Worker(argocd, clock, fallback, **http))
-        return workers[-1]
-
-    yield hired
-    for worker in workers:
-        await worker.http.aclose()
+    async with hiring(partial(Worker, argocd, clock)) as hire:
+        yield hire
 
 
 def syncs(argocd: ArgoCdServer, ticket_id: str = "ticket-1") -> tuple[int, int]:

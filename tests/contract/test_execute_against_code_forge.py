@@ -5,21 +5,22 @@ Waiting is done on a clock of the test's own; work at the server moves on by pol
 
 import asyncio
 import dataclasses
-import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.support.code_forge_starts import LOST_ANSWERS, started
+from tests.support.hired_workers import HiredWorker, hiring
 from worker_agents.clients.breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from worker_agents.clients.code_forge import CodeForgeClient
-from worker_agents.clients.http import HttpClient, HttpLimits
+from worker_agents.clients.http import HttpLimits
 from worker_agents.devkit.code_forge import (
     POLLS,
     STARTS,
     CodeForgeServer,
     Fault,
-    ManualClock,
     Operation,
     Peculiarities,
     Progress,
@@ -29,63 +30,32 @@ from worker_agents.executors.execute import ExecuteExecutor
 from worker_agents.executors.fallback import FallbackChoice
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, UnknownOutcome
 from worker_agents.model.result import TaskResult
-from worker_agents.telemetry.events import Event, ExternalCall, FallbackUsed
+from worker_agents.telemetry.events import ExternalCall, FallbackUsed
 
 SOON = HttpLimits(read=1.0)
 
 
-class Worker:
-    """One worker's executor and client; ``emitted`` is what it told its telemetry."""
+class Worker(HiredWorker):
+    """One worker's executor and client."""
 
     def __init__(self, forge: CodeForgeServer, fallback: FallbackChoice = "simulate", **http: Any) -> None:
-        self.emitted: list[Event] = []
-        self.http = HttpClient(
-            forge.url,
-            integration="code_forge",
-            emit=self.emitted.append,
-            clock=VirtualClock(),
-            rng=random.Random(1),
-            **http,
-        )
-        self.executor = ExecuteExecutor(
-            emit=self.emitted.append, code_forge_client=CodeForgeClient(self.http), fallback=fallback
-        )
+        super().__init__(VirtualClock())
+        client = CodeForgeClient(self.connect("code_forge", forge.url, **http))
+        self.executor = ExecuteExecutor(emit=self.emitted.append, code_forge_client=client, fallback=fallback)
 
     async def run(self, template: str = "service", context: FakeContext | None = None) -> TaskResult:
         ticket = ticket_for("EXECUTE", {"template_id": template, "language": "python"})
         return await run_executor(self.executor, ticket, context)
-
-    def count(self, kind: type[Event]) -> int:
-        return sum(isinstance(event, kind) for event in self.emitted)
 
 
 Hire = Callable[..., Worker]
 
 
 @pytest.fixture
-async def forge() -> AsyncIterator[CodeForgeServer]:
-    async with CodeForgeServer(clock=ManualClock()) as server:
-        yield server
-
-
-@pytest.fixture
 async def hire(forge: CodeForgeServer) -> AsyncIterator[Hire]:
     """Makes workers that are gone when the test is."""
-    workers: list[Worker] = []
-
-    def hired(fallback: FallbackChoice = "simulate", **http: Any) -> Worker:
-        workers.append(Worker(forge, fallback, **http))
-        return workers[-1]
-
-    yield hired
-    for worker in workers:
-        await worker.http.aclose()
-
-
-def started(forge: CodeForgeServer) -> tuple[int, int]:
-    """Start calls and distinct generations of the ticket."""
-    starts = forge.log.starts_by_ticket()["ticket-1"]
-    return starts.posts, len(starts.request_ids)
+    async with hiring(partial(Worker, forge)) as hire:
+        yield hire
 
 
 async def test_a_generation_with_every_peculiarity_of_the_peer(forge: CodeForgeServer, hire: Hire) -> None:
@@ -148,16 +118,7 @@ async def test_a_failed_generation_that_the_peer_hides_is_an_outage_at_the_limit
     assert context.clock.monotonic() < 1800
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.loses_answer(on=STARTS, times=2),
-        Fault.times_out_behind_gateway(on=STARTS, times=2),
-        Fault.nonsense(on=STARTS),
-        Fault.hangs(on=STARTS, after_work=True),
-    ],
-    ids=["lost", "gateway", "nonsense", "hang"],
-)
+@pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
 async def test_an_answer_that_is_lost_starts_nothing_twice(forge: CodeForgeServer, hire: Hire, fault: Fault) -> None:
     forge.change(faults=(fault,))
 

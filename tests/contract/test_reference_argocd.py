@@ -19,17 +19,6 @@ PROJECT = {"project": "default"}
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-async def argocd(clock: VirtualClock) -> AsyncIterator[ArgoCdServer]:
-    async with ArgoCdServer(clock=clock) as server:
-        yield server
-
-
-@pytest.fixture
 async def http(argocd: ArgoCdServer) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=argocd.url, timeout=10) as client:
         yield client

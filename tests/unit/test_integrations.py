@@ -1,12 +1,20 @@
 """Clients from settings: what is switched off, who is guarded, and where tokens come from."""
 
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worker_agents.clients.http_tokens import FileToken, VaultToken
+from worker_agents.clients.trivy import ScanTarget
 from worker_agents.integrations import Integrations
 from worker_agents.model.clock import SystemClock
+from worker_agents.model.errors import WorkerStalled
 from worker_agents.settings import Reference, Settings, load_settings
 
 
@@ -69,3 +77,73 @@ async def test_what_programs_need_is_made_once(name: str, tmp_path: Path) -> Non
 
     assert getattr(clients, name) is getattr(clients, name)
     await clients.close()
+
+
+# --- what runs for a ticket does not outlast the lease ------------------------------------------------------------
+
+
+class Hanging:
+    """Programs that connect to ``listener`` and then wait for ever, in a worker whose lease lasts a second."""
+
+    def __init__(self, directory: Path) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/repository"
+        self.suites = directory / "suites"
+        (directory / "bin").mkdir()
+        self.suites.mkdir()
+        script = f"#!/bin/bash\ntrap '' TERM\nexec 3<> /dev/tcp/127.0.0.1/{port}\n/bin/sleep 3600\n"
+        for program in (self.suites / "suite.sh", directory / "bin" / "trivy"):
+            program.write_text(script)
+            program.chmod(0o755)
+        settings = load_settings(
+            {
+                "ALLOWED_GIT_URLS": self.url,
+                "ALLOWED_TEST_COMMANDS": json.dumps(["bash suite.sh"]),
+                "SCRATCH_DIRECTORY": str(directory / "scratch"),
+                "TEST_WORKSPACE_ROOT": str(self.suites),
+                "TRIVY_SCANNERS": "secret",
+                "TRIVY_CACHE_DIR": str(directory / "cache"),
+            }
+        )
+        short = {"kafka_session_timeout_seconds": 1.2, "kill_grace_seconds": 0.2}
+        self.clients = Integrations(settings.model_copy(update=short), SystemClock(), lambda _: None)
+
+    async def checkout(self) -> None:
+        async with self.clients.workspaces.source(
+            working_dir=None, repo_url=self.url, revision=None, log=lambda _: None
+        ):
+            pytest.fail("nothing can be checked out")
+
+    async def command(self) -> None:
+        await self.clients.commands.run("bash suite.sh", cwd=self.suites, seconds=60)
+
+    async def scan(self) -> None:
+        assert self.clients.trivy is not None
+        await self.clients.trivy.scan(ScanTarget("fs", str(self.suites)), seconds=60)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    hanging = Hanging(tmp_path)
+    with hanging.listener:
+        yield hanging
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="holding a process tree together needs Linux")
+@pytest.mark.parametrize("run", [Hanging.checkout, Hanging.command, Hanging.scan])
+async def test_a_program_of_a_stalled_worker_ends_with_the_lease(
+    hanging: Hanging, run: Callable[[Hanging], Coroutine[Any, Any, None]]
+) -> None:
+    task = asyncio.ensure_future(run(hanging))
+    connection, _ = await asyncio.get_running_loop().sock_accept(hanging.listener)
+    connection.setblocking(True)
+    with connection:
+        while connection.recv(65_536):
+            pass  # the event loop is blocked until nobody holds the connection any more
+
+    with pytest.raises(WorkerStalled):
+        await task
+    await hanging.clients.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_agents.main import build
+from worker_agents.main import build, kafka_config
 from worker_agents.model.errors import SettingsInvalid
 from worker_agents.settings import load_settings
 
@@ -19,3 +19,8 @@ def test_a_secret_that_nobody_would_resolve_is_refused() -> None:
     environ = {"VAULT_ENABLED": "true", "VAULT_ADDRESS": "http://vault:8200", "CODE_FORGE_TOKEN": "vault:forge#token"}
     with pytest.raises(SettingsInvalid, match="CODE_FORGE_TOKEN: vault:forge#token was not resolved"):
         build(load_settings(environ))
+
+
+def test_the_ledger_and_the_programs_go_by_the_same_lease() -> None:
+    settings = load_settings({"KAFKA_SESSION_TIMEOUT_SECONDS": "30", "KILL_GRACE_SECONDS": "2"})
+    assert kafka_config(settings).lease_limit == settings.lease_seconds == 28

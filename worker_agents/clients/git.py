@@ -90,10 +90,11 @@ _SETTINGS: Final = {
 class GitLimits:
     """``seconds`` for a whole checkout, ``listing_seconds`` for its list of files, which takes about one for a million.
 
-    ``max_bytes`` for the files of the revision, and for the pack that brings them.
+    ``max_bytes`` for the files of the revision, and for the pack that brings them. ``silence`` as of ``ProcessLimits``.
     """
 
     seconds: float = 300.0
+    silence: float | None = None
     listing_seconds: float = 60.0
     max_bytes: int = 1024**3
 
@@ -114,8 +115,8 @@ class Git:
         """Bring ``revision`` (a branch, a tag or a full commit id) into the empty directory ``into``; the commit's id.
 
         ``url`` and ``revision`` must have been checked. Raises :class:`IntegrationRejected` when the repository or the
-        revision is not there, not for us, or too large, and :class:`IntegrationUnavailable` when git or the repository
-        cannot be reached.
+        revision is not there, not for us, or too large, :class:`IntegrationUnavailable` when git or the repository
+        cannot be reached, and :class:`WorkerStalled`.
         """
         run = _Checkout(into, self._environment(url, into), self._limits, self._mask)
         await run.git("init", "--quiet", "--template=")
@@ -202,6 +203,7 @@ class _Checkout:
         limits = ProcessLimits(
             seconds=max(seconds, 0.001),
             kill_grace=1.0,
+            silence=self._limits.silence,
             output_bytes=_OUTPUT_BYTES,
             memory_bytes=_MEMORY_BYTES,
             file_bytes=self._limits.max_bytes,

@@ -23,7 +23,7 @@ from typing import Any, Final
 from worker_agents.clients.process_memory import out_of_memory_kills
 from worker_agents.clients.process_output import LiveLines, Mask, OutputCollector
 from worker_agents.clients.process_supervision import Supervision
-from worker_agents.model.errors import IntegrationUnavailable, TaskError
+from worker_agents.model.errors import IntegrationUnavailable, TaskError, WorkerStalled
 
 RUN_VARIABLE: Final = "WORKER_AGENTS_RUN"
 """In the environment of every program: a random mark by which its processes are found if the supervisor was killed."""
@@ -41,6 +41,9 @@ def unmasked(text: str) -> str:
 class ProcessLimits:
     """``seconds`` of wall time, then SIGTERM, and after ``kill_grace`` seconds SIGKILL.
 
+    ``silence``: SIGKILL at once when the event loop of the caller was blocked, or its process stopped, for so many seconds.
+    ``None``: the program outlasts that, and the caller's lease on what it is run for.
+
     ``output_bytes`` are kept of each stream: head and tail. ``memory_bytes`` (private writable memory, ``RLIMIT_DATA``:
     address space alone would stop Go, Java and Node, which reserve far more than they use), ``file_bytes`` (the
     longest file) and ``open_files`` hold for each process. ``processes`` is how many processes and threads the worker's
@@ -49,6 +52,7 @@ class ProcessLimits:
 
     seconds: float
     kill_grace: float = 5.0
+    silence: float | None = None
     output_bytes: int = 1_048_576
     memory_bytes: int | None = None
     processes: int | None = None
@@ -125,8 +129,9 @@ async def run_process(
 
     Cancelling ends the whole tree (SIGTERM, grace, SIGKILL), and is over when the tree is gone.
 
-    Raises :class:`ProgramMissing`, :class:`IntegrationUnavailable` when the machine lacks the resources to start it, and
-    :class:`TaskError` when ``cwd`` is no directory that can be entered.
+    Raises :class:`ProgramMissing`, :class:`IntegrationUnavailable` when the machine lacks the resources to start it,
+    :class:`TaskError` when ``cwd`` is no directory that can be entered, and :class:`WorkerStalled` when the event loop was
+    blocked for ``limits.silence``: the tree was gone before it went on.
     """
     words = [*argv, str(cwd), *env, *env.values()]
     if any("\0" in word for word in words):
@@ -142,6 +147,7 @@ async def run_process(
             "cwd": str(cwd),
             "seconds": limits.seconds,
             "grace": limits.kill_grace,
+            "silence": limits.silence,
             "limits": _resource_limits(limits),
         },
         mark=f"{RUN_VARIABLE}={mark}",
@@ -155,6 +161,7 @@ async def run_process(
     _check_started(answer, program, cwd)
     for stream in (stdout, stderr):
         stream.finish()
+    _check_heard(answer, program, limits)
     return await asyncio.to_thread(
         _outcome, answer, stdout, stderr, kills=kills, duration=time.monotonic() - began, limits=limits
     )
@@ -211,6 +218,15 @@ def _check_started(answer: Mapping[str, Any], program: str, cwd: Path) -> None:
             raise ProgramMissing(f"the program {program} cannot be started: {os.strerror(number)}")
         case step:
             raise IntegrationUnavailable(f"the program {program} could not be started ({step}): {os.strerror(number)}")
+
+
+def _check_heard(answer: Mapping[str, Any], program: str, limits: ProcessLimits) -> None:
+    """Its end by our silence says nothing about the program. One that was ending by its time limit already has its outcome."""
+    if answer["worker_silent"] and not answer["timed_out"]:
+        raise WorkerStalled(
+            f"{Path(program).name} was killed, because this worker had stood still for {limits.silence:g} s (its event loop "
+            "was blocked, or the process stopped): another worker could have owned the ticket"
+        )
 
 
 def _outcome(

@@ -24,7 +24,10 @@ _SCRIPT: Final = Path(process_supervisor.__file__)
 # What a healthy supervisor never needs: past it, it was stopped, or the kernel does not let go of a process.
 _SLACK_SECONDS: Final = 10.0
 _ROUND_SECONDS: Final = 0.02
-_KILLED_FROM_OUTSIDE: Final = {"status": int(signal.SIGKILL), "timed_out": False}
+# A late beat costs a program its life: several may be late, and a worker that was stopped for nearly the silence has time left.
+_BEATS_A_SILENCE: Final = 8
+_LONGEST_BEAT_SECONDS: Final = 1.0
+_KILLED_FROM_OUTSIDE: Final = {"status": int(signal.SIGKILL), "timed_out": False, "worker_silent": False}
 
 
 class Supervision:
@@ -37,7 +40,7 @@ class Supervision:
     def __init__(self, request: Mapping[str, Any], *, mark: str, stdout: Feed, stderr: Feed) -> None:
         self._request = request
         self._mark = mark
-        self._channel = _Channel(json.dumps(request).encode() + b"\n")
+        self._channel = _Channel(json.dumps(request).encode() + b"\n", request["silence"])
         self._streams = (_Stream(stdout), _Stream(stderr))
         self._process: subprocess.Popen[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -150,27 +153,53 @@ class _Stream(_Ending):
 
 
 class _Channel(_Ending):
-    """Sends the request as soon as it is connected, then whatever it is given."""
+    """Sends the request as soon as it is connected, then beats and whatever it is given, and closes upon the answer.
 
-    def __init__(self, request: bytes) -> None:
+    The supervisor ends the tree when no beat came for ``silence`` seconds (``None``: it expects none). A beat says only
+    that the event loop runs. It is sent whatever the lease of the ticket's partition: a loop that runs watches the lease
+    itself, and cancels the program when it is over.
+    """
+
+    def __init__(self, request: bytes, silence: float | None) -> None:
         super().__init__()
         self.inbox = b""
         self._outbox = request
+        self._silence = silence
+        self._beaten_at = 0.0
+        self._next_beat: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not `isinstance`: uvloop's transports are related to no class of asyncio.
         self._transport = cast(asyncio.WriteTransport, transport)
         self._transport.write(self._outbox)
+        self._beaten_at = time.monotonic()
+        self._beat()
 
     def data_received(self, data: bytes) -> None:
         self.inbox += data
+        if self.inbox.endswith(b"\n") and self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        super().connection_lost(error)
 
     def send(self, data: bytes) -> None:
         if self._transport is None:
             self._outbox += data
         else:
             self._transport.write(data)
+
+    def _beat(self) -> None:
+        """Beat, and again a little later, unless the silence has been too long: whoever wakes first, the tree must end."""
+        if self._silence is None or (now := time.monotonic()) - self._beaten_at >= self._silence:
+            return
+        self._beaten_at = now
+        self.send(b"\n")
+        delay = min(self._silence / _BEATS_A_SILENCE, _LONGEST_BEAT_SECONDS)
+        self._next_beat = asyncio.get_running_loop().call_later(delay, self._beat)
 
 
 def _kill_marked(mark: str) -> None:

@@ -9,17 +9,25 @@ else to look after can hold a tree together:
   take their exit statuses away from asyncio;
 - it ends the tree when its channel to the worker closes, so also when the worker was killed. ``PR_SET_PDEATHSIG`` alone
   is tied to the *thread* that forked and reaches direct children only; here it ties the program to the supervisor;
+- it ends the tree when the worker is silent: while the worker's event loop is blocked nothing in it can stop a program
+  whose lease is over, and another worker may begin the same ticket;
 - limits, ``prctl`` and ``setsid`` are set after a fork of this process, which has one thread: a ``preexec_fn`` in the
   worker, which has many, may deadlock.
 
 It costs a start of Python without ``site`` (30 ms) and 11 MB, 5 of them its own, while the program runs. It must not
 import anything of the package.
 
-The channel is a socket at descriptor 0. The worker sends one line of JSON, the request (see ``Supervisor``), then nothing
-until it wants the tree to end: ``stop`` asks for SIGTERM, grace, SIGKILL; the end of file for SIGKILL at once. The
-supervisor answers with one line of JSON: ``{"failed": step, "errno": n}`` when the program could not be started,
-``{"status": wait status, "timed_out": bool}`` once the whole tree is gone, ``{"fault": text}`` for a fault of its own.
-Its descriptors 1 and 2 become the program's.
+The channel is a socket at descriptor 0. The worker sends one line of JSON, the request (see ``Supervisor``), then an empty
+line now and then, its beat, until it wants the tree to end: ``stop`` asks for SIGTERM, grace, SIGKILL; the end of file,
+and silence, for SIGKILL at once. The supervisor answers with one line of JSON: ``{"failed": step, "errno": n}`` when the
+program could not be started, ``{"status": wait status, "timed_out": bool, "worker_silent": bool}`` once the whole tree is
+gone, ``{"fault": text}`` for a fault of its own. It ends when the worker then closes the channel. Its descriptors 1 and 2
+become the program's.
+
+Silence is counted on the monotonic clock, which goes on while a process is stopped (SIGSTOP, a frozen cgroup). Beats that
+wait in the channel are read before the clock is looked at, so a supervisor that was stopped alone accuses nobody. A worker
+that was stopped, alone or with the supervisor, has what is left of its silence to beat again, and no more: its lease has
+run out by the same clock, so after that it does not beat even where it wakes before the supervisor.
 
 What it cannot hold: a program of the same user may kill the supervisor. The program then dies too, and
 ``process_supervision.py`` looks for the rest.
@@ -54,6 +62,7 @@ _IGNORED = (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 _ROUND_SECONDS = 0.02
 # The kernel counts in 32 bits of milliseconds.
 _LONGEST_POLL = 3600
+_BEAT = b"\n"
 
 
 def main() -> None:
@@ -74,23 +83,27 @@ def _read_request() -> dict[str, Any] | None:
         if not chunk:
             return None
         data += chunk
-    line, _, stop = data.partition(b"\n")
+    line, _, more = data.partition(b"\n")
     request: dict[str, Any] = json.loads(line)
     # Stopped before it began: no second is left, so that it still ends in the ordinary way.
-    return request | {"seconds": 0, "grace": 0} if stop else request
+    return request | {"seconds": 0, "grace": 0} if more.strip(_BEAT) else request
 
 
 def _answer(answer: dict[str, Any]) -> None:
     # The worker may be gone; then nobody needs to know.
     with contextlib.suppress(OSError):
         os.write(_CHANNEL, json.dumps(answer).encode() + b"\n")
+        # To write a beat into a closed channel is an error over there, and takes the unread answer with it.
+        while os.read(_CHANNEL, 4096):
+            pass
 
 
 class Supervisor:
     """One program from its start until its tree is gone.
 
-    ``request``: ``program`` (a path), ``argv``, ``env``, ``cwd``, ``seconds`` and ``grace``, and ``limits`` by their
-    names in ``resource``. The limit of processes counts from what the user already has.
+    ``request``: ``program`` (a path), ``argv``, ``env``, ``cwd``, ``seconds`` and ``grace``, ``silence`` (seconds, or
+    ``None``: the worker does not beat), and ``limits`` by their names in ``resource``. The limit of processes counts from
+    what the user already has.
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -98,6 +111,9 @@ class Supervisor:
         self._main = 0
         self._status: int | None = None
         self._timed_out = False
+        self._silence: float = float("inf") if request["silence"] is None else request["silence"]
+        self._heard_at = time.monotonic()
+        self._worker_silent = False
         self._wake = -1
         self._poll = select.poll()
 
@@ -112,7 +128,7 @@ class Supervisor:
                 self._terminate()
         finally:
             self._kill()
-        return {"status": self._status, "timed_out": self._timed_out}
+        return {"status": self._status, "timed_out": self._timed_out, "worker_silent": self._worker_silent}
 
     def _listen(self) -> None:
         for number in _IGNORED:
@@ -150,7 +166,7 @@ class Supervisor:
         return {"failed": step, "errno": int(number)}
 
     def _watch(self) -> bool:
-        """Until the program ends or the worker is gone (False), or the program is to end with grace (True)."""
+        """Until the program ends or the worker is gone or silent (False), or the program is to end with grace (True)."""
         deadline = time.monotonic() + self._request["seconds"]
         while self._reap() and self._status is None:
             wish = self._wait(deadline - time.monotonic())
@@ -175,15 +191,30 @@ class Supervisor:
 
     def _wait(self, seconds: float) -> bool | None:
         """Until something happens: ``None``, or the wish that the tree be ended, with (True) or without grace."""
-        for descriptor, _ in self._poll.poll(min(max(seconds, 0), _LONGEST_POLL) * 1000):
+        longest = min(seconds, self._silence_left(), _LONGEST_POLL)
+        for descriptor, _ in self._poll.poll(max(longest, 0) * 1000):
             if descriptor == _CHANNEL:
-                if os.read(_CHANNEL, 64):
-                    return True
-                self._poll.unregister(_CHANNEL)
-                return False
-            if signal.SIGTERM in os.read(self._wake, 1024):
+                wish = self._hear()
+                if wish is not None:
+                    return wish
+            elif signal.SIGTERM in os.read(self._wake, 1024):
                 return True
-        return None
+        if self._silence_left() > 0:
+            return None
+        self._worker_silent = True
+        return False
+
+    def _hear(self) -> bool | None:
+        """What the worker says, as :meth:`_wait` gives it; a beat is no wish."""
+        said = os.read(_CHANNEL, 4096)
+        if not said:
+            self._poll.unregister(_CHANNEL)
+            return False
+        self._heard_at = time.monotonic()
+        return True if said.strip(_BEAT) else None
+
+    def _silence_left(self) -> float:
+        return self._heard_at + self._silence - time.monotonic()
 
     def _wait_for_signal(self, seconds: float) -> None:
         if select.select([self._wake], [], [], seconds)[0]:

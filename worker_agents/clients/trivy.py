@@ -97,7 +97,8 @@ class Trivy:
 
     ``cache_dir`` keeps the databases of vulnerabilities, which are downloaded unless ``skip_db_update``; with ``server_url`` a
     Trivy server has them, and may need ``server_token``. Each scan has a
-    directory of its own from ``scratch``. ``environment`` is the worker's; little of it is passed on.
+    directory of its own from ``scratch``. ``environment`` is the worker's; little of it is passed on. ``silence`` as of
+    ``ProcessLimits``.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Trivy:
         server_url: str = "",
         server_token: SecretStr | None = None,
         environment: Mapping[str, str] | None = None,
+        silence: float | None = None,
     ) -> None:
         self._emit = emit
         self._scanners = scanners
@@ -120,6 +122,7 @@ class Trivy:
         self._program = program
         self._skip_db_update = skip_db_update
         self._server_url = server_url
+        self._silence = silence
         self._updating = asyncio.Lock()
         worker = os.environ if environment is None else environment
         self._search_path = worker.get("PATH", os.defpath)
@@ -138,7 +141,7 @@ class Trivy:
 
         Raises :class:`ScanTimedOut`, :class:`IntegrationUnavailable` (not installed, no database, no server, killed from
         outside), :class:`IntegrationRejected` (there is nothing to look for, or Trivy cannot scan this), and
-        :class:`TaskError` (``out_of_memory``, ``report_unreadable``, a crash of its own).
+        :class:`TaskError` (``out_of_memory``, ``report_unreadable``, a crash of its own, and :class:`WorkerStalled`).
         """
         if not self.scanners_for(target.kind):
             raise IntegrationRejected(f"trivy {target.kind}: TRIVY_SCANNERS names nothing that such a target has")
@@ -200,7 +203,9 @@ class Trivy:
             [program, *command[1:]],
             cwd=neutral,
             env=self._environment | (self._proxies if has_network else self._no_network()) | own,
-            limits=ProcessLimits(left, kill_grace=_KILL_GRACE_SECONDS, output_bytes=_OUTPUT_BYTES),
+            limits=ProcessLimits(
+                left, kill_grace=_KILL_GRACE_SECONDS, silence=self._silence, output_bytes=_OUTPUT_BYTES
+            ),
             mask=self._mask,
         )
 

@@ -46,9 +46,14 @@ class LoopbackServer:
     @property
     def url(self) -> str:
         """Base URL; known once the server has been started."""
+        return f"http://{self._host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Port in use, the same after every :meth:`start`."""
         if self._reservation is None:
             raise RuntimeError("the server has not been started")
-        return f"http://{self._host}:{self._port}"
+        return self._port
 
     async def start(self) -> None:
         """Listen; nothing happens if it does already. Raises ``OSError`` where the port is taken."""

@@ -10,11 +10,9 @@ from typing import Generic, Protocol, TypeVar
 
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.polling import LONGEST_SECONDS, Patience, Streak, heeding, poll_delays
+from worker_agents.executors.remote_work_clock import RemoteWorkClock
 from worker_agents.model.errors import IntegrationUnavailable, Reason, UnknownOutcome
 
-# The attempt's own limit may be the same one: the executor must come first, or its time-out would cost an attempt.
-_RESERVE_SHARE = 0.05
-_RESERVE_SECONDS = 1.0
 _NEVER_SEEN = "unknown"
 
 
@@ -88,7 +86,7 @@ class Follower(Generic[S]):
             raise
 
     async def _follow(self) -> Followed[S]:
-        clock = _TimeLeft(self.context, self.limit)
+        clock = RemoteWorkClock(self.context, self.limit)
         hint: float | None = None
         for polls, delay in enumerate(poll_delays(longest=self.longest, rng=self.rng), start=1):
             await self.context.sleep(min(heeding(delay, hint), clock.left()))
@@ -136,16 +134,3 @@ class Follower(Generic[S]):
         if status.status != self._shown:
             self._shown = status.status
             self.context.log(f"{self.name} is {status.status}")
-
-
-class _TimeLeft:
-    """Seconds until the limit: counted from when the remote work began, and at least from this attempt's begin."""
-
-    def __init__(self, context: ExecutionContext, limit: float) -> None:
-        self._context = context
-        self._limit = limit - min(_RESERVE_SECONDS, limit * _RESERVE_SHARE)
-        self._at_begin = context.remaining()
-
-    def left(self) -> float:
-        in_this_attempt = self._at_begin - self._context.remaining()
-        return max(self._limit - max(self._context.seconds_since_checkpoint(), in_this_attempt), 0.0)

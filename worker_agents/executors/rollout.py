@@ -15,6 +15,7 @@ from worker_agents.clients.argocd import Application, OperationView, ResourceHea
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.deploy_parameters import Deployment
 from worker_agents.executors.polling import Streak, heeding, poll_delays
+from worker_agents.executors.remote_work_clock import RemoteWorkClock
 from worker_agents.executors.rollout_judgement import (
     Doubtful,
     End,
@@ -29,7 +30,6 @@ from worker_agents.executors.rollout_start import OPERATION, SyncStart
 from worker_agents.executors.rollout_view import (
     ApplicationGone,
     DeployService,
-    RolloutClock,
     RolloutPatience,
     RolloutView,
     described,
@@ -73,7 +73,7 @@ class Rollout:
     patience: RolloutPatience = field(default_factory=RolloutPatience)
     rng: random.Random | None = None
     ours: OurOperation | None = None
-    _clock: RolloutClock = field(init=False)
+    _clock: RemoteWorkClock = field(init=False)
     _view: RolloutView = field(init=False)
     _start: SyncStart | None = None
     _application: Application | None = None
@@ -87,7 +87,7 @@ class Rollout:
     _reported_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self._clock = RolloutClock(self.context, self.limit)
+        self._clock = RemoteWorkClock(self.context, self.limit)
         self._view = RolloutView(self.service, self.deployment.key, self.context, self._clock, self.patience)
 
     @property
@@ -132,7 +132,7 @@ class Rollout:
                 return begun
             self._application = known or self._application
             self._say(_obstacle(known))
-            if self._clock.left() <= 0:
+            if self._clock.left_in_attempt() <= 0:
                 return End(Ending.TIMEOUT, f"our sync did not begin within {self.limit:g} s: {self._why}")
             await self._pause(delay)
             known = await self._view.look(working=self._start.may_have_begun)
@@ -154,12 +154,12 @@ class Rollout:
                 if end is not None:
                     return end
                 await self._report()
-            if self._clock.left() <= 0:
+            if self._clock.left_in_attempt() <= 0:
                 return End(Ending.TIMEOUT, f"not deployed within {self.limit:g} s: {self._why}")
         raise AssertionError("delays never end")
 
     async def _pause(self, delay: float) -> None:
-        await self.context.sleep(min(heeding(delay, self._view.hint), self._clock.left()))
+        await self.context.sleep(min(heeding(delay, self._view.hint), self._clock.left_in_attempt()))
 
     async def _judge(self, application: Application) -> Judgement:
         ours = self._see(application)

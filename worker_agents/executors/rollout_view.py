@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from worker_agents.clients.argocd import Application, ApplicationKey, Refusal, ResourceHealth
 from worker_agents.executors.base import ExecutionContext
 from worker_agents.executors.polling import Patience, Streak
+from worker_agents.executors.remote_work_clock import RemoteWorkClock
 from worker_agents.executors.rollout_judgement import Ending
 from worker_agents.model.errors import IntegrationUnavailable, TaskError
 
@@ -74,39 +75,13 @@ class RolloutPatience(Patience):
 
 
 @dataclass(slots=True)
-class RolloutClock:
-    """Time since the deployment was begun, in whatever attempt, and the time that is left to it; seconds.
-
-    ``limit`` is what it may take in all.
-    """
-
-    context: ExecutionContext
-    limit: float
-    _at_begin: float = field(init=False)
-
-    # The attempt's own limit may be the same one: the verdict must be in before the engine ends the attempt.
-    RESERVE_SHARE = 0.05
-    RESERVE_SECONDS = 1.0
-
-    def __post_init__(self) -> None:
-        self._at_begin = self.context.remaining()
-
-    def passed(self) -> float:
-        return max(self.context.seconds_since_checkpoint(), self._at_begin - self.context.remaining())
-
-    def left(self) -> float:
-        reserve = min(self.RESERVE_SECONDS, self.limit * self.RESERVE_SHARE)
-        return max(min(self.limit - self.passed(), self.context.remaining()) - reserve, 0.0)
-
-
-@dataclass(slots=True)
 class RolloutView:
     """Reads one application, call after call. ``hint`` is the server's wish, in seconds, for the next one."""
 
     service: DeployService
     key: ApplicationKey
     context: ExecutionContext
-    clock: RolloutClock
+    clock: RemoteWorkClock
     patience: RolloutPatience
     polls: int = 0
     hint: float | None = None

@@ -270,7 +270,8 @@ class Partition:
         """Stop the partition's tasks once this worker can no longer be sure that they are its own.
 
         Runs as long as the partition is assigned, whatever its phase: a broker that is gone, a consumer that fell
-        out of its group unnoticed and a process that was stopped and continued all look alike from here.
+        out of its group unnoticed and a process that was stopped and continued all look alike from here. While the event
+        loop is blocked this watch is too: the supervisors of programs then end them by themselves, after the same time.
         """
         while True:
             fresh = self.lease.is_fresh()

@@ -30,13 +30,9 @@ class KafkaWorkerConfig:
     create_topics: bool = True
     connect_timeout: float = 60.0
     session_timeout: float = 45.0
-    kill_grace: float = 5.0
+    lease_limit: float = 40.0
     dedup_retention: float = 86_400.0
     result_max_bytes: int = 921_600
-
-    @property
-    def lease_limit(self) -> float:
-        return self.session_timeout - self.kill_grace
 
     @property
     def permissions(self) -> Permissions:

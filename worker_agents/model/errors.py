@@ -16,7 +16,8 @@ WorkerAgentsError
 │   ├── IntegrationDisabled   switched off, and its fallback is ``fail``
 │   ├── UnknownOutcome        remote work may have begun; repeating could double it
 │   ├── ReportUnreadable      a test report is absent, stale, hostile or none (``reports.model``)
-│   └── LeaseLost             the partition's lease is stale: start nothing
+│   ├── LeaseLost             the partition's lease is stale: start nothing
+│   └── WorkerStalled         the event loop stood still; what ran for the ticket was killed
 ├── JournalError              a ticket's state could not be made durable
 ├── RegistryError             two executors for one type, or none
 └── StartupError              the service cannot start; carries the exit code
@@ -182,6 +183,16 @@ class UnknownOutcome(TaskError):
 
 class LeaseLost(TaskError):
     """The lease on the ticket's partition is too old to start remote work on its strength."""
+
+    reason = Reason.WORKER_LOST
+    retryable = True
+
+
+class WorkerStalled(TaskError):
+    """The event loop stood still for as long as a lease lasts, so what ran for the ticket outside of it was killed.
+
+    Seen by a worker that wakes: the ticket is still its own then, or it is dropped anyway.
+    """
 
     reason = Reason.WORKER_LOST
     retryable = True

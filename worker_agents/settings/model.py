@@ -64,6 +64,14 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
+    @property
+    def lease_seconds(self) -> float:
+        """How long a worker that cannot prove its ownership goes on with a partition's tickets.
+
+        So much less than the session that what runs can be stopped before another worker begins.
+        """
+        return self.kafka_session_timeout_seconds - self.kill_grace_seconds
+
     def vault_references(self) -> dict[str, Reference]:
         """The secrets that are to be read from Vault, by their field's name."""
         secrets = {name: Reference.read(getattr(self, name)) for name in FIELDS if is_secret(FIELDS[name])}

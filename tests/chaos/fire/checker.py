@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 
 from tests.chaos.fire.evidence import Evidence, Work
 from tests.chaos.fire.load import TICK_SECONDS, Expect
-from tests.chaos.fire.world import KILL_GRACE_SECONDS, SESSION_SECONDS, STALL_SECONDS
+from tests.chaos.fire.world import SESSION_SECONDS
 
 Check = Callable[[Evidence], Iterator[str]]
 
-# A worker fences itself before its session ends, then has the grace to stop what runs (design §3, Lease). So two owners can be
-# inside one ticket for no longer than a session; a second is for the timers of a busy machine.
+# A worker fences itself before its session ends, then has the grace to stop what runs (design §3, Lease). While its event loop
+# is blocked its programs' supervisors do that, after the same time. So two owners can be inside one ticket for no longer than
+# a session; a second is for the timers of a busy machine.
 OVERLAP_SECONDS = SESSION_SECONDS + 1.0
-# The lease is watched by the loop: while that is blocked nothing is fenced, and programs go on.
-STALLED_OVERLAP_SECONDS = OVERLAP_SECONDS + STALL_SECONDS + KILL_GRACE_SECONDS
 # A call may arrive that was sent before the checkpoint was committed; longer than a link is ever slow or silent.
 _CLOCK_SLACK = 0.05
 _GOOD_REASONS = {
@@ -96,8 +95,7 @@ def started_after_checkpoint(evidence: Evidence) -> Iterator[str]:
 
 def worked_on_together(evidence: Evidence) -> Iterator[str]:
     for work, heir, seconds in overlaps(evidence):
-        bound = STALLED_OVERLAP_SECONDS if evidence.was_stalled(work) else OVERLAP_SECONDS
-        if seconds > bound:
+        if seconds > OVERLAP_SECONDS:
             yield f"{work.ticket_id}: {work.worker} went on for {seconds:.1f} s after {heir.worker} had begun it"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.chaos.fire.load import Sent
 from tests.chaos.fire.witness import Seen, Witness
-from tests.chaos.fire.world import STALL_SECONDS, Life, World
+from tests.chaos.fire.world import Life, World
 from tests.support.fleet import FINAL
 from worker_agents.devkit.argocd import Operation
 
@@ -40,10 +40,6 @@ class Work:
     began_at: float
     ticks: list[float] = field(default_factory=list)
 
-    @property
-    def last_at(self) -> float:
-        return max(self.ticks, default=self.began_at)
-
 
 @dataclass
 class Evidence:
@@ -59,7 +55,6 @@ class Evidence:
     """When calls that start remote work arrived, whatever came of them."""
     local_works: dict[str, list[Work]]
     lives: list[Life]
-    stalls: list[tuple[int, float]]
     leftovers: list[str]
     overdue: list[str]
     ends: dict[int, int]
@@ -122,10 +117,6 @@ class Evidence:
         """Whether a call that arrived then can have been under way for long."""
         return any(fault.kind in _DELAYING and fault.began_at <= at <= fault.ended_at + 1 for fault in self.faults)
 
-    def was_stalled(self, work: Work) -> bool:
-        """Whether any worker's loop was blocked around that work: a test run does not tell whose it was."""
-        return any(at - 1 <= work.last_at and work.began_at <= at + STALL_SECONDS for _, at in self.stalls)
-
 
 def gather(
     world: World, witness: Witness, sent: dict[str, Sent], faults: Iterable[Struck], leftovers: list[str]
@@ -148,7 +139,6 @@ def gather(
         remote_starts=_grouped([*posts, *_argocd_starts(world)]),
         local_works=local_works([world.folder / "probe.log", world.folder / "workspace" / "suite.log"]),
         lives=world.lives,
-        stalls=world.stalls,
         leftovers=leftovers,
         overdue=world.overdue,
         ends=_ends(records["tickets"]),

@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -96,7 +95,6 @@ async def sigterm(scene: Scene, rng: random.Random) -> str:
 @fault("worker")
 async def loop_stalled(scene: Scene, rng: random.Random) -> str:
     async with scene.world.some_slot(rng, started=True) as (_, worker):
-        scene.world.stalls.append((worker.pid, time.time()))
         worker.send(signal.SIGUSR2)
         await asyncio.sleep(STALL_SECONDS)
     return worker.name

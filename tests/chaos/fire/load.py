@@ -13,6 +13,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from tests.chaos.fire.world import STALL_SECONDS
+
 TICK_SECONDS = 0.2
 DUPLICATE_SHARE = 0.08
 _RETRY_DELAY = 0.5
@@ -153,10 +155,9 @@ def _policy(rng: random.Random, _: str) -> dict[str, Any]:
 
 
 def _suite(rng: random.Random, ticket_id: str) -> dict[str, Any]:
-    return {
-        "test_command": "bash suite.sh",
-        "env_vars": {"CHAOS_TICKET": ticket_id, "CHAOS_TICKS": str(rng.randint(2, 30))},
-    }
+    # The long ones outlast a stall of their worker.
+    ticks = rng.choices((rng.randint(2, 30), round(STALL_SECONDS / TICK_SECONDS) + 20), weights=(85, 15))[0]
+    return {"test_command": "bash suite.sh", "env_vars": {"CHAOS_TICKET": ticket_id, "CHAOS_TICKS": str(ticks)}}
 
 
 def _deploy(rng: random.Random, ticket_id: str) -> dict[str, Any]:

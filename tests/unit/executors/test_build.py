@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from tests.support.scripted_work import Emitted, ScriptedWork
 from worker_agents.clients.code_forge import PipelineStatus
 from worker_agents.devkit.executor_kit import FakeContext, run_executor, ticket_for
 from worker_agents.executors.build import BuildExecutor
@@ -25,10 +26,8 @@ from worker_agents.model.errors import (
     UnknownOutcome,
 )
 from worker_agents.model.result import TaskResult
-from worker_agents.telemetry.events import Event, FallbackUsed
 
 DOWN = IntegrationUnavailable("code_forge pipeline: no connection")
-Poll = PipelineStatus | Exception
 
 
 def seen(status: str, **more: Any) -> PipelineStatus:
@@ -39,40 +38,26 @@ def missing(http_status: int = 404, retry_after: float | None = None) -> Pipelin
     return PipelineStatus.unseen("p-1", http_status, retry_after)
 
 
-class ScriptedForge:
-    """Answers triggers and polls from a script; the last poll repeats for ever."""
-
-    def __init__(self, polls: Iterable[Poll] = (), trigger: Exception | None = None) -> None:
-        self.triggers: list[dict[str, Any]] = []
-        self.polls = 0
-        self._script = list(polls)
-        self._trigger = trigger
+class ScriptedForge(ScriptedWork[PipelineStatus]):
+    """Its work is pipelines."""
 
     async def submit_generation_request(self, **_: Any) -> str:
         raise AssertionError("a build generates nothing")
 
     async def trigger_pipeline(self, **trigger: Any) -> str:
-        self.triggers.append(trigger)
-        if self._trigger is not None:
-            raise self._trigger
+        self.begin(trigger)
         return "p-1"
 
     async def get_pipeline_status(
         self, pipeline_id: str, headers: Mapping[str, str], *, within: float | None = None
     ) -> PipelineStatus:
         assert pipeline_id == "p-1"
-        assert "traceparent" in headers
-        assert within is not None
-        self.polls += 1
-        answer = self._script[min(self.polls, len(self._script)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.poll(headers, within)
 
 
-class Setup:
+class Setup(Emitted):
     def __init__(self, forge: ScriptedForge | None, fallback: FallbackChoice = "simulate", **more: Any) -> None:
-        self.events: list[Event] = []
+        super().__init__()
         self.executor = BuildExecutor(
             emit=self.events.append, code_forge_client=forge, fallback=fallback, rng=random.Random(1), **more
         )
@@ -82,10 +67,6 @@ class Setup:
     ) -> TaskResult:
         attempt = context or FakeContext(time_limit=20_000)
         return await run_executor(self.executor, ticket_for("BUILD", parameters, **ticket), attempt)
-
-    @property
-    def fallbacks(self) -> list[FallbackUsed]:
-        return [event for event in self.events if isinstance(event, FallbackUsed)]
 
 
 def resumed(age: float = 100.0, **more: Any) -> FakeContext:
@@ -150,7 +131,7 @@ async def test_what_is_sent_for_a_ticket_that_says_everything() -> None:
 
     await Setup(forge).run(parameters, plan_id="plan-1", intent_id="intent-1", decision_id="decision-1")
 
-    (trigger,) = forge.triggers
+    (trigger,) = forge.begun
     assert trigger["artifact_id"] == "a-1"
     assert trigger["parameters"] == {
         "ticket_id": "ticket-1",
@@ -172,8 +153,8 @@ async def test_what_is_sent_for_a_ticket_that_says_nothing() -> None:
 
     result = await Setup(forge).run({"branch": " ", "unknown": 1})
 
-    assert forge.triggers[0]["artifact_id"] == "ticket-1"
-    assert forge.triggers[0]["parameters"] == {"ticket_id": "ticket-1", "branch": "main"}
+    assert forge.begun[0]["artifact_id"] == "ticket-1"
+    assert forge.begun[0]["parameters"] == {"ticket_id": "ticket-1", "branch": "main"}
     assert (result.output["artifact_id"], result.output["commit_sha"]) == ("ticket-1", None)
 
 
@@ -197,7 +178,7 @@ async def test_parameters_that_make_no_sense_are_refused_by_name(parameters: dic
         await Setup(forge).run(parameters)
 
     assert "s3cret" not in str(raised.value)
-    assert forge.triggers == []
+    assert forge.begun == []
 
 
 async def test_a_later_attempt_goes_on_with_the_pipeline_of_the_first() -> None:
@@ -207,7 +188,7 @@ async def test_a_later_attempt_goes_on_with_the_pipeline_of_the_first() -> None:
 
     assert result.output["pipeline_id"] == "p-1"
     assert result.metadata["duration_seconds"] == pytest.approx(100, abs=1)
-    assert forge.triggers == []
+    assert forge.begun == []
     assert context.starts == []
 
 
@@ -218,7 +199,7 @@ async def test_a_checkpoint_without_the_id_starts_nothing_anew(checkpoint: dict[
     with pytest.raises(UnknownOutcome):
         await Setup(forge).run(context=FakeContext(resumed_from=checkpoint))
 
-    assert forge.triggers == []
+    assert forge.begun == []
 
 
 async def test_the_history_of_stages_survives_a_change_of_worker() -> None:
@@ -307,7 +288,7 @@ async def test_a_pipeline_that_is_forgotten_is_neither_repeated_nor_simulated() 
         await setup.run(context=context)
 
     assert 30 <= context.clock.monotonic() <= 60
-    assert forge.triggers == []
+    assert forge.begun == []
     assert setup.events == []
 
 
@@ -384,7 +365,7 @@ async def test_a_shorter_limit_of_the_attempt_is_the_engines() -> None:
 
 
 async def test_code_forge_down_is_simulated_and_said() -> None:
-    setup = Setup(ScriptedForge(trigger=DOWN))
+    setup = Setup(ScriptedForge(starting=DOWN))
 
     result = await setup.run({"artifact_id": "a-1", "branch": "release"})
 
@@ -401,13 +382,13 @@ async def test_code_forge_down_is_simulated_and_said() -> None:
 
 async def test_the_simulated_result_has_every_field_of_the_real_one() -> None:
     real = await Setup(ScriptedForge([seen("completed")])).run()
-    simulated = await Setup(ScriptedForge(trigger=DOWN)).run()
+    simulated = await Setup(ScriptedForge(starting=DOWN)).run()
 
     assert real.output.keys() <= simulated.output.keys()
 
 
 async def test_code_forge_down_is_an_error_where_the_fallback_is_fail() -> None:
-    setup = Setup(ScriptedForge(trigger=DOWN), "fail")
+    setup = Setup(ScriptedForge(starting=DOWN), "fail")
 
     with pytest.raises(IntegrationUnavailable):
         await setup.run()
@@ -419,11 +400,11 @@ async def test_an_open_breaker_is_simulated_at_once_or_waited_for() -> None:
     refused = BreakerOpen("code_forge is down", integration="code_forge", retry_after=5)
 
     context = FakeContext()
-    assert (await Setup(ScriptedForge(trigger=refused)).run(context=context)).simulated
+    assert (await Setup(ScriptedForge(starting=refused)).run(context=context)).simulated
     assert context.sleeps == []
 
     with pytest.raises(BreakerOpen):
-        await Setup(ScriptedForge(trigger=refused), "fail").run()
+        await Setup(ScriptedForge(starting=refused), "fail").run()
 
 
 async def test_a_breaker_that_opens_while_a_pipeline_runs_is_outlived() -> None:
@@ -445,7 +426,7 @@ async def test_a_breaker_that_stays_open_lets_the_ticket_wait_and_resume() -> No
 
     recovered = ScriptedForge([seen("completed")])
     assert (await Setup(recovered).run(context=context.next_attempt())).success
-    assert recovered.triggers == []
+    assert recovered.begun == []
 
 
 async def test_code_forge_disabled() -> None:
@@ -463,7 +444,7 @@ async def test_code_forge_disabled() -> None:
     "error", [IntegrationRejected("HTTP 400"), UnknownOutcome("lost"), LeaseLost("stale"), JournalError("too large")]
 )
 async def test_what_is_no_outage_never_falls_back(error: Exception) -> None:
-    setup = Setup(ScriptedForge(trigger=error))
+    setup = Setup(ScriptedForge(starting=error))
 
     with pytest.raises(type(error)):
         await setup.run()
@@ -475,13 +456,13 @@ async def test_a_worker_that_lost_its_lease_triggers_nothing_and_repeats_nothing
     forge = ScriptedForge([seen("completed")])
     with pytest.raises(LeaseLost):
         await Setup(forge).run(context=FakeContext(lease_lost=True))
-    assert forge.triggers == []
+    assert forge.begun == []
 
     context = FakeContext()
     await Setup(forge).run(context=context)
     context.lease_lost = True
     with pytest.raises(LeaseLost):
-        forge.triggers[0]["before_repeat"]()
+        forge.begun[0]["before_repeat"]()
 
 
 async def test_a_long_outage_while_it_polls_is_one() -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from tests.support.scripted_work import Emitted, ScriptedWork
 from worker_agents.clients.code_forge import GenerationStatus
 from worker_agents.devkit.executor_kit import FakeContext, run_executor, ticket_for
 from worker_agents.executors.execute import ExecuteExecutor
@@ -23,11 +24,9 @@ from worker_agents.model.errors import (
     UnknownOutcome,
 )
 from worker_agents.model.ticket import Ticket
-from worker_agents.telemetry.events import Event, FallbackUsed
 
 TEMPLATE = {"template_id": "service", "language": "go"}
 DOWN = IntegrationUnavailable("code_forge generate: no connection")
-Poll = GenerationStatus | Exception
 
 
 def seen(status: str, **more: Any) -> GenerationStatus:
@@ -38,47 +37,29 @@ def hidden(http_status: int = 500, retry_after: float | None = None) -> Generati
     return GenerationStatus.unseen("r-1", http_status, retry_after)
 
 
-class ScriptedForge:
-    """Answers submissions and polls from a script; the last poll repeats for ever."""
-
-    def __init__(self, polls: Iterable[Poll] = (), submission: Exception | None = None) -> None:
-        self.submissions: list[dict[str, Any]] = []
-        self.polls = 0
-        self._script = list(polls)
-        self._submission = submission
+class ScriptedForge(ScriptedWork[GenerationStatus]):
+    """Its work is generations."""
 
     async def submit_generation_request(self, **submission: Any) -> str:
-        self.submissions.append(submission)
-        if self._submission is not None:
-            raise self._submission
+        self.begin(submission)
         return "r-1"
 
     async def get_generation_status(
         self, request_id: str, headers: Mapping[str, str], *, within: float | None = None
     ) -> GenerationStatus:
         assert request_id == "r-1"
-        assert within is not None
-        assert "traceparent" in headers
-        self.polls += 1
-        answer = self._script[min(self.polls, len(self._script)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.poll(headers, within)
 
 
-class Setup:
+class Setup(Emitted):
     def __init__(self, forge: ScriptedForge | None, fallback: FallbackChoice = "simulate") -> None:
-        self.events: list[Event] = []
+        super().__init__()
         self.executor = ExecuteExecutor(
             emit=self.events.append, code_forge_client=forge, fallback=fallback, rng=random.Random(1)
         )
 
     async def run(self, parameters: Mapping[str, Any] = TEMPLATE, context: FakeContext | None = None) -> Any:
         return await run_executor(self.executor, ticket(parameters), context)
-
-    @property
-    def fallbacks(self) -> list[FallbackUsed]:
-        return [event for event in self.events if isinstance(event, FallbackUsed)]
 
 
 def ticket(parameters: Mapping[str, Any] = TEMPLATE) -> Ticket:
@@ -102,7 +83,7 @@ async def test_a_generation_is_submitted_remembered_and_followed_to_its_end() ->
         "polls": 3,
     }
     assert context.checkpoints == [{"request_id": "r-1"}]
-    (submission,) = forge.submissions
+    (submission,) = forge.begun
     assert submission["headers"]["Idempotency-Key"] == "ticket-1:generate"
     assert submission["template_id"] == "service"
     assert submission["parameters"]["language"] == "go"
@@ -114,7 +95,7 @@ async def test_the_template_may_be_given_by_its_other_name() -> None:
 
     await Setup(forge).run({"template_id": "", "template": "service", "runtime": "Code_Forge", "command": ""})
 
-    assert forge.submissions[0]["template_id"] == "service"
+    assert forge.begun[0]["template_id"] == "service"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +117,7 @@ async def test_what_it_cannot_do_is_refused_with_a_sentence(parameters: dict[str
     with pytest.raises(InvalidParameters, match=sentence):
         await Setup(forge).run(parameters)
 
-    assert forge.submissions == []
+    assert forge.begun == []
 
 
 async def test_a_later_attempt_goes_on_with_the_generation_of_the_first() -> None:
@@ -147,7 +128,7 @@ async def test_a_later_attempt_goes_on_with_the_generation_of_the_first() -> Non
 
     assert result.output["request_id"] == "r-1"
     assert result.metadata["duration_seconds"] == pytest.approx(100, abs=1)
-    assert forge.submissions == []
+    assert forge.begun == []
     assert context.starts == []
     assert context.checkpoints == []
 
@@ -158,7 +139,7 @@ async def test_a_checkpoint_without_the_id_starts_nothing_anew() -> None:
     with pytest.raises(UnknownOutcome):
         await Setup(forge).run(context=FakeContext(resumed_from={"phase": 1}))
 
-    assert forge.submissions == []
+    assert forge.begun == []
 
 
 @pytest.mark.parametrize("fallback", ["simulate", "fail"])
@@ -254,7 +235,7 @@ async def test_a_shorter_limit_of_the_attempt_is_the_engines() -> None:
 
 
 async def test_code_forge_down_is_simulated_and_said() -> None:
-    setup = Setup(ScriptedForge(submission=DOWN))
+    setup = Setup(ScriptedForge(starting=DOWN))
 
     result = await setup.run()
 
@@ -267,7 +248,7 @@ async def test_code_forge_down_is_simulated_and_said() -> None:
 
 
 async def test_code_forge_down_is_an_error_where_the_fallback_is_fail() -> None:
-    setup = Setup(ScriptedForge(submission=DOWN), "fail")
+    setup = Setup(ScriptedForge(starting=DOWN), "fail")
 
     with pytest.raises(IntegrationUnavailable):
         await setup.run()
@@ -288,7 +269,7 @@ async def test_code_forge_disabled() -> None:
     "error", [IntegrationRejected("HTTP 400"), UnknownOutcome("lost"), LeaseLost("stale"), JournalError("too large")]
 )
 async def test_what_is_no_outage_never_falls_back(error: Exception) -> None:
-    setup = Setup(ScriptedForge(submission=error))
+    setup = Setup(ScriptedForge(starting=error))
 
     with pytest.raises(type(error)):
         await setup.run()
@@ -300,13 +281,13 @@ async def test_a_worker_that_lost_its_lease_submits_nothing_and_repeats_nothing(
     forge = ScriptedForge([seen("completed")])
     with pytest.raises(LeaseLost):
         await Setup(forge).run(context=FakeContext(lease_lost=True))
-    assert forge.submissions == []
+    assert forge.begun == []
 
     context = FakeContext()
     await Setup(forge).run(context=context)
     context.lease_lost = True
     with pytest.raises(LeaseLost):
-        forge.submissions[0]["before_repeat"]()
+        forge.begun[0]["before_repeat"]()
 
 
 async def test_a_short_outage_while_it_polls_costs_nothing() -> None:
@@ -334,7 +315,7 @@ async def test_a_request_that_is_forgotten_is_neither_repeated_nor_simulated() -
         await setup.run(context=context)
 
     assert 30 <= context.clock.monotonic() <= 60
-    assert forge.submissions == []
+    assert forge.begun == []
     assert setup.events == []
 
 
@@ -356,7 +337,7 @@ async def test_a_cancelled_attempt_leaves_its_checkpoint_for_the_next() -> None:
 
     result = await setup.run(context=context.next_attempt())
     assert result.success
-    assert len(forge.submissions) == 1
+    assert len(forge.begun) == 1
 
 
 async def test_code_forge_disabled_between_two_attempts() -> None:

@@ -198,6 +198,11 @@ def test_the_kill_grace_shrinks_with_a_short_session() -> None:
     assert load_settings({"KAFKA_SESSION_TIMEOUT_SECONDS": "6"}).kill_grace_seconds == 1
 
 
+def test_the_lease_ends_a_kill_grace_before_the_session() -> None:
+    assert load_settings({}).lease_seconds == 40
+    assert load_settings({"KAFKA_SESSION_TIMEOUT_SECONDS": "6"}).lease_seconds == 5
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------
 
 

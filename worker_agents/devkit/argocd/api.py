@@ -13,9 +13,7 @@ from worker_agents.devkit.argocd.controller import Controller, operation
 from worker_agents.devkit.argocd.errors import Code, Refused
 from worker_agents.devkit.argocd.operations import Operation
 from worker_agents.devkit.argocd.records import Json, Record
-
-CALL: Final = "argocd.call"
-"""Key of an ASGI scope under which the logged ``Call``, body included, is handed to the routes."""
+from worker_agents.devkit.conversation import CALL
 
 _APPLICATIONS: Final = "/api/v1/applications"
 _USER: Final = "worker-agents"

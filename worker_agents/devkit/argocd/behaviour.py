@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from pydantic import ConfigDict, TypeAdapter
 
 from worker_agents.devkit.argocd.operations import EVERYTHING, Operation
-from worker_agents.devkit.code_forge import FaultKind
+from worker_agents.devkit.conversation import FaultKind
 
 BEHAVIOUR_ANNOTATION: Final = "behaviour"
 """Annotation of an application that names the script to follow."""

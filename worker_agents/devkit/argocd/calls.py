@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from worker_agents.devkit import call_log
 from worker_agents.devkit.argocd.operations import Operation
 
 _KEY_SUFFIX: Final = ":sync"
@@ -43,22 +43,8 @@ class Syncs:
     begun: int
 
 
-class CallLog:
+class CallLog(call_log.CallLog[Call]):
     """The calls in order of arrival."""
-
-    def __init__(self) -> None:
-        self._calls: list[Call] = []
-        self._received = 0
-
-    def __iter__(self) -> Iterator[Call]:
-        return iter(tuple(self._calls))
-
-    def __len__(self) -> int:
-        return self._received
-
-    def add(self, call: Call) -> None:
-        self._received = call.number
-        self._calls.append(call)
 
     def find(self, operation: Operation | None = None, application: str | None = None, since: int = 0) -> list[Call]:
         """The calls that fit; ``since`` is the number of the last call not wanted."""
@@ -76,7 +62,3 @@ class CallLog:
         return {
             ticket: Syncs(len(calls), sum(each.began_operation for each in calls)) for ticket, calls in found.items()
         }
-
-    def clear(self) -> None:
-        """Forget every call; numbers go on."""
-        self._calls.clear()

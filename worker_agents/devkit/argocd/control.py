@@ -24,8 +24,7 @@ from starlette.routing import Route
 
 from worker_agents.devkit.argocd.controller import Controller
 from worker_agents.devkit.argocd.operations import Operation
-
-PREFIX = "/_control"
+from worker_agents.devkit.conversation import CONTROL
 
 
 class Control:
@@ -36,12 +35,12 @@ class Control:
 
     def routes(self) -> list[Route]:
         return [
-            Route(f"{PREFIX}/behaviour", self._behaviour, methods=["GET"]),
-            Route(f"{PREFIX}/behaviour", self._change, methods=["POST"]),
-            Route(f"{PREFIX}/calls", self._calls, methods=["GET"]),
-            Route(f"{PREFIX}/calls", self._clear, methods=["DELETE"]),
-            Route(f"{PREFIX}/syncs", self._syncs, methods=["GET"]),
-            Route(f"{PREFIX}/applications", self._applications, methods=["GET"]),
+            Route(f"{CONTROL}/behaviour", self._behaviour, methods=["GET"]),
+            Route(f"{CONTROL}/behaviour", self._change, methods=["POST"]),
+            Route(f"{CONTROL}/calls", self._calls, methods=["GET"]),
+            Route(f"{CONTROL}/calls", self._clear, methods=["DELETE"]),
+            Route(f"{CONTROL}/syncs", self._syncs, methods=["GET"]),
+            Route(f"{CONTROL}/applications", self._applications, methods=["GET"]),
         ]
 
     async def _behaviour(self, _: Request) -> Response:

@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from worker_agents.devkit.argocd.api import Api
 from worker_agents.devkit.argocd.behaviour import Behaviour
 from worker_agents.devkit.argocd.calls import CallLog
-from worker_agents.devkit.argocd.control import PREFIX, Control
+from worker_agents.devkit.argocd.control import Control
 from worker_agents.devkit.argocd.controller import Controller
-from worker_agents.devkit.argocd.conversation import Conversation
+from worker_agents.devkit.argocd.conversation import ArgoCdConversation
 from worker_agents.devkit.argocd.errors import Refused, as_answer
 from worker_agents.devkit.argocd.records import Json
+from worker_agents.devkit.conversation import controlled
 from worker_agents.devkit.loopback import LoopbackServer
 from worker_agents.model.clock import Clock
 
@@ -68,11 +69,5 @@ class ArgoCdServer(LoopbackServer):
     def _asgi(self) -> ASGIApp:
         routes = Api(self._controller).routes()
         api = Starlette(routes=routes, exception_handlers={Refused: as_answer})
-        conversation = Conversation(self._controller, api, routes, self.drop)
         control = Starlette(routes=Control(self._controller).routes())
-
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            is_control = scope["path"].startswith(f"{PREFIX}/")
-            await (control if is_control else conversation)(scope, receive, send)
-
-        return serve
+        return controlled(ArgoCdConversation(self._controller, api, routes, self.drop), control)

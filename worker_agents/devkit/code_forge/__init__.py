@@ -15,9 +15,10 @@ from worker_agents.devkit.code_forge.behaviour import (
 )
 from worker_agents.devkit.code_forge.calls import Call, CallLog, Starts
 from worker_agents.devkit.code_forge.clock import Clock, ManualClock, SystemClock
-from worker_agents.devkit.code_forge.faults import Fault, FaultKind
+from worker_agents.devkit.code_forge.faults import Fault
 from worker_agents.devkit.code_forge.operations import API, EVERYTHING, POLLS, STARTS, Operation
 from worker_agents.devkit.code_forge.server import CodeForgeServer
+from worker_agents.devkit.conversation import FaultKind
 
 __all__ = [
     "API",

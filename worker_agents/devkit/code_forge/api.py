@@ -1,6 +1,6 @@
 """The two APIs of Code Forge (contracts 1.9) as starlette routes."""
 
-from typing import Any, Final
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,9 +12,7 @@ from worker_agents.devkit.code_forge.calls import Call
 from worker_agents.devkit.code_forge.forge import Forge
 from worker_agents.devkit.code_forge.operations import Operation
 from worker_agents.devkit.code_forge.work import WorkKind
-
-CALL: Final = "code_forge.call"
-"""Key of an ASGI scope under which the logged `Call`, body included, is handed to the routes."""
+from worker_agents.devkit.conversation import CALL
 
 
 class Api:

@@ -1,11 +1,10 @@
 """The log of every call that reached the reference server, for tests to read."""
 
-import asyncio
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from worker_agents.devkit import call_log
 from worker_agents.devkit.code_forge.operations import STARTS, Operation
 
 
@@ -48,22 +47,14 @@ class Starts:
     """Distinct work begun, in order; more than one is a double start. Lost answers count."""
 
 
-class CallLog:
+class CallLog(call_log.CallLog[Call]):
     """The calls in order of arrival: the latest `limit` of all, and every start."""
 
     def __init__(self, *, limit: int = 200_000) -> None:
         """Keep at most `limit` calls that are not starts."""
-        self._calls: deque[Call] = deque(maxlen=limit)
+        super().__init__(limit=limit)
         self._starts: list[Call] = []
-        self._received = 0
         self._created = 0
-        self._waiting: list[tuple[Callable[[CallLog], bool], asyncio.Future[None]]] = []
-
-    def __len__(self) -> int:
-        return self._received
-
-    def __iter__(self) -> Iterator[Call]:
-        return iter(tuple(self._calls))
 
     @property
     def works_created(self) -> int:
@@ -104,55 +95,21 @@ class CallLog:
                     begun[ticket_id][call.request_id] = None
         return {ticket_id: Starts(number, tuple(begun[ticket_id])) for ticket_id, number in posts.items()}
 
-    async def wait_until(self, condition: Callable[["CallLog"], bool]) -> None:
-        """Return once `condition` holds; it is asked at every change, so let it be cheap."""
-        if condition(self):
-            return
-        met: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (condition, met)
-        self._waiting.append(entry)
-        try:
-            await met
-        finally:
-            self._waiting.remove(entry)
-
     def clear(self) -> None:
         """Forget every call; numbers go on."""
-        self._calls.clear()
+        super().clear()
         self._starts.clear()
 
     # The server's side.
 
-    def next_number(self) -> int:
-        """Return the number of the next call; the first is 1."""
-        return self._received + 1
-
     def received(self, call: Call) -> None:
         """Add a call that has just arrived."""
-        self._received = call.number
-        self._calls.append(call)
         if call.operation in STARTS:
             self._starts.append(call)
-        self.changed()
+        super().received(call)
 
     def worked(self, call: Call, request_id: str, start: Literal["created", "reused"]) -> None:
         """Note which work a start call began or found."""
         call.request_id, call.start = request_id, start
         self._created += start == "created"
         self.changed()
-
-    def spoiled(self, call: Call, fault: str) -> None:
-        """Note which fault is about to be played."""
-        call.fault = fault
-        self.changed()
-
-    def answered(self, call: Call, status: int) -> None:
-        """Note the status that is about to be sent."""
-        call.status = status
-        self.changed()
-
-    def changed(self) -> None:
-        """Wake whoever waits for what is now the case."""
-        for condition, met in self._waiting:
-            if not met.done() and condition(self):
-                met.set_result(None)

@@ -23,8 +23,7 @@ from starlette.routing import Route
 from worker_agents.devkit.code_forge.behaviour import Behaviour
 from worker_agents.devkit.code_forge.forge import Forge
 from worker_agents.devkit.code_forge.operations import Operation
-
-PREFIX = "/_control"
+from worker_agents.devkit.conversation import CONTROL
 
 
 class Control:
@@ -37,12 +36,12 @@ class Control:
     def routes(self) -> list[Route]:
         """Return the routes of the control API."""
         return [
-            Route(f"{PREFIX}/behaviour", self._behaviour, methods=["GET"]),
-            Route(f"{PREFIX}/behaviour", self._change, methods=["POST"]),
-            Route(f"{PREFIX}/behaviour", self._replace, methods=["PUT"]),
-            Route(f"{PREFIX}/calls", self._calls, methods=["GET"]),
-            Route(f"{PREFIX}/calls", self._clear, methods=["DELETE"]),
-            Route(f"{PREFIX}/starts", self._starts, methods=["GET"]),
+            Route(f"{CONTROL}/behaviour", self._behaviour, methods=["GET"]),
+            Route(f"{CONTROL}/behaviour", self._change, methods=["POST"]),
+            Route(f"{CONTROL}/behaviour", self._replace, methods=["PUT"]),
+            Route(f"{CONTROL}/calls", self._calls, methods=["GET"]),
+            Route(f"{CONTROL}/calls", self._clear, methods=["DELETE"]),
+            Route(f"{CONTROL}/starts", self._starts, methods=["GET"]),
         ]
 
     async def _behaviour(self, _: Request) -> Response:

@@ -1,25 +1,12 @@
 """Failures that the reference server can be told to show, and the count of what each has left."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar, Self, TypedDict, Unpack
 
 from pydantic import ConfigDict
 
 from worker_agents.devkit.code_forge.operations import API, Operation
-
-
-class FaultKind(StrEnum):
-    """What the client sees instead of an answer."""
-
-    STATUS = "status"
-    """A status of ours with `{"detail": ...}`, or with `body` where one is given."""
-    DROP = "drop"
-    """A connection reset without an answer."""
-    HANG = "hang"
-    """Nothing, until the client goes away or the server stops."""
-    NONSENSE = "nonsense"
-    """`body` as it stands, with `status` and `content_type`."""
+from worker_agents.devkit.conversation import FaultKind
 
 
 class Aim(TypedDict, total=False):

@@ -1,32 +1,26 @@
-"""Serves the reference Code Forge from the running event loop and can be stopped and started again on its port."""
+"""The reference Code Forge on a loopback port."""
 
-import asyncio
-import contextlib
-import socket
-from types import TracebackType
-from typing import Self, Unpack
+from typing import Unpack
 
-import uvicorn
-from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
-from worker_agents.devkit.code_forge.application import application
+from worker_agents.devkit.code_forge.api import Api, as_detail
 from worker_agents.devkit.code_forge.behaviour import Behaviour, BehaviourChanges
 from worker_agents.devkit.code_forge.calls import CallLog
 from worker_agents.devkit.code_forge.clock import Clock
-from worker_agents.devkit.code_forge.conversation import until_disconnected
+from worker_agents.devkit.code_forge.control import Control
+from worker_agents.devkit.code_forge.conversation import CodeForgeConversation
 from worker_agents.devkit.code_forge.forge import Forge
-
-_BACKLOG = 2048
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than any pause between polls: uvicorn's own 5 s would drop idle connections under a test's feet."""
+from worker_agents.devkit.conversation import controlled
+from worker_agents.devkit.loopback import LoopbackServer
 
 
-class CodeForgeServer:
-    """A Code Forge on a loopback port: `async with CodeForgeServer(behaviour=...) as forge: forge.url`.
+class CodeForgeServer(LoopbackServer):
+    """A Code Forge: `async with CodeForgeServer(behaviour=...) as forge: forge.url`.
 
-    `stop()` is an outage: connections are reset and new ones refused until `start()`, on the same port and with the
-    same work, log and behaviour. No signal handlers are installed.
+    Work, log and behaviour outlive an outage.
     """
 
     def __init__(
@@ -39,36 +33,7 @@ class CodeForgeServer:
     ) -> None:
         """Prepare a server; port 0 takes a free one when it is first started."""
         self._forge = Forge(behaviour, clock=clock)
-        self._host = host
-        self._port = port
-        self._reservation: socket.socket | None = None
-        self._listener: asyncio.Server | None = None
-        self._state = ServerState()
-        self._config = uvicorn.Config(
-            self._serve,
-            interface="asgi3",
-            http="auto",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        )
-        self._config.load()
-        self._application = application(self._forge, drop=self._drop)
-
-    @property
-    def url(self) -> str:
-        """Base URL; known once the server has been started."""
-        return f"http://{self._host}:{self.port}"
-
-    @property
-    def port(self) -> int:
-        """Port in use, the same after every `start()`."""
-        if self._reservation is None:
-            raise RuntimeError("the server has not been started")
-        return self._port
+        super().__init__(self._asgi(), host=host, port=port)
 
     @property
     def log(self) -> CallLog:
@@ -88,84 +53,9 @@ class CodeForgeServer:
         """Change some fields; faults are counted anew only where `faults` or `templates` are among them."""
         self._forge.change(**changes)
 
-    async def start(self) -> None:
-        """Listen; nothing happens if it does already.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        if self._listener is not None:
-            return
-        if self._reservation is None:
-            self._reservation = _bound(self._host, self._port)
-            self._port = self._reservation.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        listening = _bound(self._host, self._port)
-        self._listener = await loop.create_server(self._connection, sock=listening, backlog=_BACKLOG)
-
-    async def stop(self) -> None:
-        """Refuse new connections, reset all others and end what was still being answered."""
-        if self._listener is None:
-            return
-        listener, self._listener = self._listener, None
-        listener.close()
-        for connection in tuple(self._state.connections):
-            connection.transport.abort()
-        tasks = tuple(self._state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop and give the port back."""
-        await self.stop()
-        if self._reservation is not None:
-            self._reservation.close()
-            self._reservation = None
-
-    def _connection(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg]
-            config=self._config, server_state=self._state, app_state={}
-        )
-        return protocol
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._application(scope, receive, send)
-        except asyncio.CancelledError:
-            if self._listener is not None:
-                raise
-            # `stop()` cancels. uvicorn would report an answer that nobody can receive any more as a fault of ours, unless
-            # it already knows that the connection is gone.
-            await until_disconnected(receive)
-
-    def _drop(self, scope: Scope) -> None:
-        for connection in tuple(self._state.connections):
-            if connection.transport.get_extra_info("peername") == scope["client"]:
-                connection.transport.abort()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket that holds the port without listening.
-
-    The server keeps one of them all its life: during an outage connections are refused, and yet nobody else - not even
-    a client's own outgoing connection - can be given the port meanwhile.
-    """
-    with contextlib.ExitStack() as on_error:
-        # Only sockets that say TCP get TCP_NODELAY from asyncio; without it every answer takes 40 ms.
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        on_error.callback(bound.close)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.setblocking(False)
-        bound.bind((host, port))
-        on_error.pop_all()
-    return bound
+    def _asgi(self) -> ASGIApp:
+        handlers = {HTTPException: as_detail}
+        routes = Api(self._forge).routes()
+        api = Starlette(routes=routes, exception_handlers=handlers)
+        control = Starlette(routes=Control(self._forge).routes(), exception_handlers=handlers)
+        return controlled(CodeForgeConversation(self._forge, api, routes, self.drop), control)
