@@ -110,13 +110,13 @@ class Topics:
             except (KafkaError, OSError) as error:
                 if reason := await refusal(self._connection):
                     raise KafkaRefused(reason) from error
+                self._emit(KafkaTrouble(f"connecting to {self._connection.bootstrap_servers}", repr(error)))
                 delay = _RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)]
                 if self._clock.monotonic() + delay > give_up_at:
                     raise KafkaUnreachable(
                         f"no Kafka broker answered at {self._connection.bootstrap_servers} within "
                         f"{connect_timeout:.0f} s ({error}); check KAFKA_BOOTSTRAP_SERVERS"
                     ) from error
-                self._emit(KafkaTrouble(f"connecting to {self._connection.bootstrap_servers}", repr(error)))
             attempt += 1
             await self._clock.sleep(delay)
 

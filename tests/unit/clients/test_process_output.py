@@ -1,7 +1,7 @@
 """What is kept of a program's output: whole where it is small, head and tail otherwise, and never a secret."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker_agents.clients.process_output import LiveLines, OutputCollector, clean
@@ -23,6 +23,7 @@ def test_small_output_is_kept_whole(chunks: list[bytes]) -> None:
     assert collected(chunks, 10_000) == b"".join(chunks).decode()
 
 
+@example(before=0, after=0, limit=2, step=1_000)
 @given(
     before=st.integers(0, 120_000),
     after=st.integers(0, 120_000),
@@ -33,7 +34,8 @@ def test_a_secret_never_shows_wherever_chunks_and_cuts_fall(before: int, after: 
     data = b"a" * before + SECRET.encode() + b"z" * after
     text = collected([data[at : at + step] for at in range(0, len(data), step)], limit)
 
-    rest = text.replace(MASK, "").strip("az")
+    # The mask itself may be cut.
+    rest = text.replace("*", "").strip("az")
     assert all(part.isdecimal() or part in {"bytes", "left", "out", "...", ""} for part in rest.split())
     assert len(text) <= max(limit, len(MASK)) + 60
 
