@@ -258,6 +258,15 @@ class Fleet:
         records = await self.read("results", lambda found: len(_ids(found)) >= count, timeout)
         return [document for document in map(_document, records) if document["status"] in FINAL]
 
+    async def results_until_ended(
+        self, worker: WorkerProcess, count: int, timeout: float = 90.0
+    ) -> list[dict[str, Any]]:
+        """Final results, once there are so many or the worker is dead."""
+        records = await self.read(
+            "results", lambda found: len(_ids(found)) >= count or worker.process.poll() is not None, timeout
+        )
+        return [document for document in map(_document, records) if document["status"] in FINAL]
+
     async def committed_floor(self) -> dict[int, int | None]:
         """The group's committed offset in each partition."""
         async with self.admin() as admin:

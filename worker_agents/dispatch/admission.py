@@ -58,7 +58,7 @@ class Refuse:
 
 @struct
 class Admit:
-    """Run it, or resume it from ``state``. ``isolate`` means: not beside another suspect.
+    """Run it, or resume it from ``state``. ``isolate`` means: it is a suspect, which starts alone at first.
 
     ``replays`` are those of a ticket that is run anew, the present one last.
     """

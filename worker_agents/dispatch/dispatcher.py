@@ -121,8 +121,13 @@ class Dispatcher:
         if not self._room.is_set() and self.has_room():
             self._room.set()
 
+    @property
+    def isolates(self) -> bool:
+        """Whether a suspect that starts now has no other beside it: only then its worker's death would convict it."""
+        return self._scheduler.isolates
+
     def leave_isolation(self, job: Job) -> None:
-        """A running suspect is cleared: it counts towards its type from now on, and the next suspect may run."""
+        """A running suspect is cleared: it counts towards its type from now on, and other suspects may run."""
         self._scheduler.move(job, lambda: setattr(job, "isolated", False))
         self.pump()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker_agents.engine.context import AttemptContext
 
 ISOLATED = "@isolated"
-"""The queue of suspects: one at a time in the whole worker, so that a death convicts the right one."""
+"""The queue of suspects: at first one at a time in the whole worker, so that a death convicts the right one."""
 
 
 class JobPhase(StrEnum):

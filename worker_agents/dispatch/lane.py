@@ -376,7 +376,7 @@ class Lane:
                 began_at=before.began_at if before and before.began_at else self._clock.now_ms(),
                 checkpoint=before.checkpoint if before else None,
                 checkpoint_at=before.checkpoint_at if before else 0,
-                isolated=job.isolated,
+                isolated=job.isolated and self._dispatcher.isolates,
                 replays=job.replays,
             ),
             announce=self._dispatcher.config.publish_running,

@@ -58,6 +58,9 @@ class Scheduler(Generic[T]):
 
     ``max_buffered`` bounds how many are armed ahead, and is shared: where a type has slots of its own, fewer than there
     are in all, ready tickets of it beyond an equal share are *surplus*.
+
+    Suspects start alone at first. With each that comes through, twice as many may run together: hundreds of innocent ones would
+    otherwise wait for one another for hours. If the worker dies, or others are suspected, it begins anew with one.
     """
 
     def __init__(self, total: int, limits: Mapping[str, int], max_buffered: int) -> None:
@@ -90,9 +93,16 @@ class Scheduler(Generic[T]):
         """How many of these are of types that have more of them than their share."""
         return int(self._surplus)
 
+    @property
+    def isolates(self) -> bool:
+        """Whether a suspect that starts now is the only one."""
+        return self._queue(ISOLATED).limit == 1
+
     def add(self, item: T) -> None:
         self._place(item, "ready")
         self._push(self._queue(item.queue).ready, item)
+        if item.queue == ISOLATED:
+            self._queue(ISOLATED).limit = 1
 
     def next_to_arm(self) -> T | None:
         """The most urgent ready ticket whose type may begin another; it counts as begun from now on."""
@@ -144,16 +154,25 @@ class Scheduler(Generic[T]):
         if place == "running":
             queue.running -= 1
             self._finished += 1
+            self._trust(item.queue)
 
     def move(self, item: T, rename: Callable[[], None]) -> None:
         """Let a running ticket count towards another queue, which ``rename`` makes its own; no limit holds it back."""
-        old = self._queue(item.queue)
+        left = item.queue
+        old = self._queue(left)
         rename()
         new = self._queue(item.queue)
         if self._places.get(id(item)) == "running":
             for queue, change in ((old, -1), (new, 1)):
                 queue.begun += change
                 queue.running += change
+            self._trust(left)
+
+    def _trust(self, left: str) -> None:
+        """One that ran has left that queue: if it was a suspect, it did not kill the worker."""
+        if left == ISOLATED:
+            queue = self._queue(ISOLATED)
+            queue.limit = min(queue.limit * 2, self._total)
 
     def _place(self, item: T, place: str) -> None:
         before = self._places.get(id(item))

@@ -660,21 +660,33 @@ async def test_a_suspect_starts_only_when_the_end_of_the_last_one_is_durable() -
     assert set(world.live()) == {"s1"}
 
 
-async def test_suspects_run_one_at_a_time_beside_innocents() -> None:
+async def test_suspects_start_alone_beside_innocents() -> None:
     world = World()
     await world.accept(*suspects(world, 3), record(9, "innocent"))
     assert set(world.live()) == {"s0", "innocent"}
     assert world.journal.known["s0"].isolated  # type: ignore[union-attr]
     assert not world.journal.known["s1"].isolated  # type: ignore[union-attr]
     assert len([event for event in world.events if isinstance(event, TicketIsolated)]) == 3
-    await world.finish("s0")
-    assert set(world.live()) == {"s1", "innocent"}
-    await world.finish("s1", down(retry_after=5.0))
-    assert set(world.live()) == {"s2", "innocent"}
+    await world.finish("s0", down(retry_after=5.0))
+    assert set(world.live()) == {"s1", "s2", "innocent"}
+    await world.finish("s1")
     await world.finish("s2")
     await world.advance(5.0)
-    await world.finish("s1")
+    await world.finish("s0")
     await world.finish("innocent")
+    world.assert_nothing_left()
+
+
+async def test_suspects_that_run_together_are_not_convicted_by_a_death() -> None:
+    """They are charged like all others, and start alone at the next opening."""
+    world = World()
+    await world.accept(*suspects(world, 3))
+    await world.finish("s0")
+    known = [world.journal.known[ticket_id] for ticket_id in ("s1", "s2")]
+    assert set(world.live()) == {"s1", "s2"}
+    assert [(state.delivery, state.isolated) for state in known] == [(4, False)] * 2  # type: ignore[union-attr]
+    await world.finish("s1")
+    await world.finish("s2")
     world.assert_nothing_left()
 
 

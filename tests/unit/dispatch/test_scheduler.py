@@ -37,6 +37,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.limits = {name: limits.get(name, total) for name in QUEUES} | {ISOLATED: 1}
         self.scheduler: Scheduler[Item] = Scheduler(total, limits, max_lookahead)
         self.most_begun = total + max(4, max_lookahead)
+        self.limits_exceeded_by_moves = False
         limited = {name for name, limit in self.limits.items() if limit < total} | {ISOLATED}
         self.shares = dict.fromkeys(limited, max_lookahead // (len(limited) + 1))
 
@@ -54,6 +55,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add(self, queue: str, urgency: tuple[int, int, int]) -> None:
         item = Item(queue, urgency)
         self.items.append(item)
+        if queue == ISOLATED:
+            self.limits[ISOLATED] = 1
         self.ordered(item, "ready")
         self.scheduler.add(item)
 
@@ -92,12 +95,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         if expected is not None:
             expected.place = "running"
 
+    def trust(self) -> None:
+        self.limits[ISOLATED] = min(2 * self.limits[ISOLATED], self.total)
+
     @precondition(lambda self: self.items)
     @rule(data=st.data(), again=st.booleans())
     def remove_one_wherever_it_is(self, data: st.DataObject, *, again: bool) -> None:
         item = data.draw(st.sampled_from(self.items))
         self.items.remove(item)
         self.scheduler.remove(item)
+        if (item.queue, item.place) == (ISOLATED, "running"):
+            self.trust()
         if again:
             self.scheduler.remove(item)
 
@@ -108,16 +116,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         item = self.at("running", queue=ISOLATED)[0]
         self.scheduler.move(item, lambda: setattr(item, "queue", queue))
         self.limits_exceeded_by_moves = True
+        self.trust()
 
     @invariant()
     def limits_hold(self) -> None:
         if not hasattr(self, "scheduler"):
             return
         assert self.scheduler.running == len(self.at("running")) <= self.total
-        assert len(self.at("running", queue=ISOLATED)) <= 1
-        if not hasattr(self, "limits_exceeded_by_moves"):
-            for name, limit in self.limits.items():
-                assert len(self.at("running", queue=name)) <= limit
+        assert self.scheduler.isolates == (self.limits[ISOLATED] == 1)
+        if not self.limits_exceeded_by_moves:
+            for name in QUEUES[:3]:
+                assert len(self.at("running", queue=name)) <= self.limits[name]
 
     @invariant()
     def counters_agree_with_where_everything_is(self) -> None:
@@ -233,11 +242,47 @@ def test_arming_does_not_run_ahead_without_bounds() -> None:
     assert scheduler._begun == 50 + 7
 
 
-def test_suspects_run_one_at_a_time_and_are_not_armed_ahead() -> None:
+def test_suspects_start_alone_and_are_not_armed_ahead() -> None:
     scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
     suspects = [Item(ISOLATED, (0, 0, number)) for number in range(3)]
     for item in suspects:
         scheduler.add(item)
     assert started(scheduler) == [suspects[0]]
     scheduler.move(suspects[0], lambda: setattr(suspects[0], "queue", "A"))
-    assert started(scheduler) == [suspects[1]]
+    assert started(scheduler) == suspects[1:]
+
+
+def test_twice_as_many_suspects_run_together_with_each_that_comes_through() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    for number in range(40):
+        scheduler.add(Item(ISOLATED, (0, 0, number)))
+    assert scheduler.isolates
+    together = [len(running := started(scheduler))]
+    while len(together) < 4:
+        scheduler.remove(running.pop())
+        running += started(scheduler)
+        together.append(len(running))
+    assert together == [1, 2, 4, 8]
+    assert not scheduler.isolates
+
+
+def test_a_new_suspect_makes_the_next_start_alone_again() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    for number in range(4):
+        scheduler.add(Item(ISOLATED, (0, 0, number)))
+    scheduler.remove(started(scheduler).pop())
+    running = started(scheduler)
+    assert len(running) == 2
+    scheduler.add(Item(ISOLATED, (0, 0, 9)))
+    assert scheduler.isolates
+    assert started(scheduler) == []
+
+
+def test_a_suspect_that_never_ran_earns_no_trust() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    suspects = [Item(ISOLATED, (0, 0, number)) for number in range(3)]
+    for item in suspects:
+        scheduler.add(item)
+    scheduler.remove(suspects[0])
+    assert scheduler.isolates
+    assert len(started(scheduler)) == 1
