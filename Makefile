@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos check format tools bench lock clean
+.PHONY: help setup demo test unit chaos check format mutants tools bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ format: $(READY) ## Mend what can be mended automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+mutants: $(READY) ## Change the pure modules in every small way and see which changes no test notices: docs/mutants.md
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 tools: ## Install the external programs that tests use into .tools/bin
 	tools/install-tools
 
@@ -57,5 +62,5 @@ lock: $(READY) ## Resolve all dependencies anew into requirements.lock
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## Delete everything that the targets made
-	rm -rf $(VENV) .venv-newest .tools build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .tools mutants build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find worker_agents tests -name __pycache__ -prune -exec rm -rf {} +

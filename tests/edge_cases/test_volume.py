@@ -46,7 +46,7 @@ async def test_100_000_finished_behind_one_unfinished(ships: Fleet) -> None:
 
 @pytest.mark.timeout(400)
 async def test_50_000_tickets_waiting_for_one_dependency(ships: Fleet) -> None:
-    worker = ships.worker(**QUIET | {"LOG_LEVEL": "INFO", "MAX_PARKED_TICKETS": str(WAITING + 1)})
+    worker = ships.worker(**QUIET | {"LOG_LEVEL": "DEBUG", "MAX_PARKED_TICKETS": str(WAITING + 1)})
     await ships.submit([probe(f"w-{number}") | {"dependencies": ["key"]} for number in range(WAITING)])
     parked = await ships.read("state", lambda found: len(parked_ids(found)) >= WAITING, timeout=180)
     assert len(parked_ids(parked)) == WAITING

@@ -65,8 +65,8 @@ class Admit:
 
     ticket: Ticket
     state: TicketState | None
-    isolate: bool = False
-    replays: tuple[str, ...] = ()
+    isolate: bool
+    replays: tuple[str, ...]
 
 
 Decision = Ignore | AlreadyDone | InFlight | Refuse | Admit

@@ -53,7 +53,9 @@ class Turns:
 
     def leave(self, job: Job) -> Job | None:
         """Leave the line; the next in it, if it was the job's turn and somebody waits."""
-        key = job.envelope.key or b""
+        key = job.envelope.key
+        if key is None:
+            return None
         line = self._lines.get(key)
         if not line or job not in line:
             return None

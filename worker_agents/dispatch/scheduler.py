@@ -213,13 +213,13 @@ class Scheduler(Generic[T]):
 
     def _most_urgent(self, heap_name: str, has_capacity: Callable[[_Queue[T]], bool]) -> _Queue[T] | None:
         best: _Queue[T] | None = None
-        best_head: tuple[Urgency, int] | None = None
+        best_head: tuple[Urgency, int, T] | None = None
         for queue in self._queues.values():
             heap: _Heap[T] = getattr(queue, heap_name)
             if not has_capacity(queue):
                 continue
             while heap and self._places.get(id(heap[0][2])) != heap_name:
                 heappop(heap)
-            if heap and (best_head is None or heap[0][:2] < best_head):
-                best, best_head = queue, heap[0][:2]
+            if heap and (best_head is None or heap[0] < best_head):
+                best, best_head = queue, heap[0]
         return best

@@ -26,7 +26,7 @@ from worker_agents.dispatch.admission import (
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, Phase, TicketState
-from worker_agents.model.ticket import Envelope, Ticket, read_ticket
+from worker_agents.model.ticket import MAX_REPLAYS_REMEMBERED, REPLAY_HEADER, Envelope, Ticket, read_ticket
 
 NOW_MS = 1_767_225_600_000
 HOUR_MS = 3_600_000
@@ -41,16 +41,20 @@ def started(**changes: Any) -> TicketState:
 
 def decide(
     value: bytes | dict[str, Any] | None = None,
+    *,
     known: dict[str, KnownState] | None = None,
     in_flight: Collection[str] = (),
     policy: AdmissionPolicy = POLICY,
     timestamp: int = NOW_MS,
+    replay: str = "",
     **fields: Any,
 ) -> Decision:
     if value is None and fields is not None:
         value = {"ticket_id": "t", "task_type": "EXECUTE", **fields}
     data = orjson.dumps(value) if isinstance(value, dict) else value
-    return admit(Envelope(7, data, timestamp=timestamp), (known or {}).get, in_flight, policy, NOW_MS)
+    headers = ((REPLAY_HEADER, replay.encode()),) if replay else ()
+    envelope = Envelope(7, data, headers=headers, timestamp=timestamp)
+    return admit(envelope, (known or {}).get, in_flight, policy, NOW_MS)
 
 
 def refused(decision: Decision) -> tuple[Reason, str | None, bool]:
@@ -136,8 +140,8 @@ def test_a_wait_does_not_outlast_the_retention_of_the_topic() -> None:
 
 
 def test_a_short_retention_leaves_half_of_it() -> None:
-    policy = AdmissionPolicy(POLICY.task_types, retention_ms=HOUR_MS)
-    assert policy.expires_at(Envelope(0, b"", timestamp=NOW_MS)) == NOW_MS + HOUR_MS // 2
+    policy = AdmissionPolicy(POLICY.task_types, retention_ms=HOUR_MS + 1)
+    assert policy.expires_at(Envelope(0, b"", timestamp=NOW_MS)) == NOW_MS + HOUR_MS // 2, "whole milliseconds"
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTED, Phase.CHECKPOINT])
@@ -178,6 +182,82 @@ def test_a_death_in_isolation_convicts() -> None:
         "marked, but no worker died since"
     )
     assert isinstance(decide(known={"t": started(delivery=5, isolated=False)}), Admit), "a crash charges neighbours too"
+
+
+LOST = started(delivery=5, isolated=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ("ticket_id: Field required", {"value": b'{"task_type":"EXECUTE"}'}),
+        ("no executor for task_type TEST", {"task_type": "TEST"}),
+        ("unknown task_type 'DANCE'", {"task_type": "DANCE"}),
+        (
+            "started once before and delivery_mode is AT_MOST_ONCE",
+            {"known": {"t": started()}, "qos": {"delivery_mode": "AT_MOST_ONCE"}},
+        ),
+        ("its worker died 4 times, the last time while it ran in isolation", {"known": {"t": LOST}}),
+        ("sla.deadline had passed before it could start", {"sla": {"deadline": 1}}),
+        ("waited as long as its topic keeps records", {"timestamp": 0}),
+    ],
+)
+def test_a_refusal_says_why(message: str, asked: dict[str, Any]) -> None:
+    decision = decide(**asked)
+    assert isinstance(decision, Refuse)
+    assert decision.message == message
+
+
+def test_a_refusal_carries_the_ticket_and_its_type() -> None:
+    refusal = decide(task_type="DANCE", plan_id="p")
+    assert isinstance(refusal, Refuse)
+    assert refusal.task_type == "DANCE"
+    assert refusal.ticket is not None
+    assert (refusal.ticket.ticket_id, refusal.ticket.plan_id) == ("t", "p")
+
+
+def test_a_damaged_ticket_is_refused_with_the_type_that_could_be_read() -> None:
+    refusal = decide({"ticket_id": "t", "task_type": "BUILD", "sla": []})
+    assert isinstance(refusal, Refuse)
+    assert (refusal.task_type, refusal.ticket) == ("BUILD", None)
+
+
+# --- replays -----------------------------------------------------------------------------------------------------
+
+
+def replayed(*replays: str) -> Done:
+    return Done(Status.FAILED, 1, NOW_MS, replays)
+
+
+def test_a_replay_of_a_done_ticket_is_admitted_from_the_beginning() -> None:
+    decision = decide(known={"t": replayed("0-1")}, replay="0-7")
+    assert isinstance(decision, Admit)
+    assert decision.state is None
+    assert decision.replays == ("0-1", "0-7")
+
+
+@pytest.mark.parametrize("replay", ["0-1", "0-7", ""])
+def test_a_replay_that_was_seen_before_is_a_duplicate(replay: str) -> None:
+    assert decide(known={"t": replayed("0-1", "0-7")}, replay=replay) == AlreadyDone("t")
+
+
+def test_a_replay_of_a_ticket_that_nobody_knows_is_its_first() -> None:
+    decision = decide(replay="0-7")
+    assert isinstance(decision, Admit)
+    assert decision.replays == ("0-7",)
+
+
+def test_a_ticket_under_way_keeps_the_replays_it_has() -> None:
+    decision = decide(known={"t": started(replays=("0-1",))}, replay="0-7")
+    assert isinstance(decision, Admit)
+    assert decision.replays == ("0-1",)
+
+
+def test_the_latest_replays_are_remembered() -> None:
+    many = tuple(f"0-{number}" for number in range(MAX_REPLAYS_REMEMBERED))
+    decision = decide(known={"t": replayed(*many)}, replay="1-0")
+    assert isinstance(decision, Admit)
+    assert decision.replays == (*many[1:], "1-0")
 
 
 # --- properties --------------------------------------------------------------------------------------------------
@@ -252,6 +332,10 @@ def ticket(*dependencies: str) -> Ticket:
 
 def test_a_ticket_without_dependencies_need_not_wait() -> None:
     assert check_dependencies(ticket(), {}.get) == DependenciesMet()
+
+
+def test_a_ticket_whose_dependencies_completed_need_not_wait() -> None:
+    assert check_dependencies(ticket("a", "b"), {"a": COMPLETED, "b": COMPLETED}.get) == DependenciesMet()
 
 
 def test_a_dependency_that_failed_fails_the_ticket_even_beside_missing_ones() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -152,6 +153,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 def assert_empty(scheduler: Scheduler[Item]) -> None:
     assert scheduler.running == scheduler.waiting == scheduler.surplus == scheduler._begun == 0
+    assert not any(scheduler._count.values())
     assert not scheduler._places
     assert not scheduler._arming_since
     for queue in scheduler._queues.values():
@@ -194,6 +196,16 @@ def test_a_type_with_slots_of_its_own_has_no_more_than_its_share_of_the_buffer()
     assert scheduler.surplus == 64, "two of them ran, and four are armed ahead"
 
 
+def test_all_types_together_get_no_more_than_all_slots() -> None:
+    scheduler: Scheduler[Item] = Scheduler(3, {"A": 2, "B": 2}, 100)
+    items = [Item(queue, (0, 0, number)) for number, queue in enumerate(["A", "B", "A", "B"])]
+    for item in items:
+        scheduler.add(item)
+    assert started(scheduler) == items[:3]
+    scheduler.remove(items[0])
+    assert started(scheduler) == items[3:]
+
+
 def test_the_most_urgent_runs_first_then_the_earlier_deadline_then_the_older() -> None:
     scheduler: Scheduler[Item] = Scheduler(1, {}, 100)
     old, new, due, high = (
@@ -224,6 +236,31 @@ def test_arming_runs_ahead_as_far_as_slots_come_free_meanwhile() -> None:
     while scheduler.next_to_arm() is not None:
         pass
     assert scheduler._begun == 50 + 2 * 20
+
+
+def test_arming_falls_back_slowly_when_slots_come_free_slowly_again() -> None:
+    """One quick commit among slow ones must not leave slots empty at the next."""
+    scheduler: Scheduler[Item] = Scheduler(50, {}, 100)
+    scheduler._lookahead = 40.0
+    for number in range(2_000):
+        scheduler.add(Item("A", (0, 0, number)))
+
+    def begun_after_quick_commits(count: int) -> int:
+        for _ in range(count):
+            item = scheduler.next_to_arm()
+            assert item is not None
+            scheduler.armed(item)
+            scheduler.remove(item)
+        arming = []
+        while (item := scheduler.next_to_arm()) is not None:
+            arming.append(item)
+        begun = scheduler._begun
+        for item in arming:
+            scheduler.remove(item)
+        return begun
+
+    assert begun_after_quick_commits(15) == 50 + 39
+    assert begun_after_quick_commits(800) == 50 + 4, "as many as at the beginning are always armed ahead"
 
 
 def test_arming_does_not_run_ahead_without_bounds() -> None:
@@ -286,3 +323,47 @@ def test_a_suspect_that_never_ran_earns_no_trust() -> None:
     scheduler.remove(suspects[0])
     assert scheduler.isolates
     assert len(started(scheduler)) == 1
+
+
+def test_a_cleared_suspect_counts_towards_its_type_and_no_longer_towards_the_suspects() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {"A": 3}, 100)
+    running = Item("A", (0, 0, 0))
+    suspect = Item(ISOLATED, (0, 0, 1))
+    for item in (running, suspect):
+        scheduler.add(item)
+    assert started(scheduler) == [running, suspect]
+    scheduler.move(suspect, lambda: setattr(suspect, "queue", "A"))
+
+    next_suspect = Item(ISOLATED, (0, 0, 2))
+    others = [Item("A", (0, 0, 3 + number)) for number in range(2)]
+    for item in (next_suspect, *others):
+        scheduler.add(item)
+    assert started(scheduler) == [next_suspect, others[0]], "the type has room for one more"
+    scheduler.remove(suspect)
+    assert started(scheduler) == [others[1]]
+    for item in (running, next_suspect, *others):
+        scheduler.remove(item)
+    assert_empty(scheduler)
+
+
+def test_a_suspect_that_does_not_run_may_be_renamed_without_a_slot() -> None:
+    scheduler: Scheduler[Item] = Scheduler(1, {}, 100)
+    suspect = Item(ISOLATED, (0, 0, 0))
+    scheduler.move(suspect, lambda: setattr(suspect, "queue", "A"))
+    assert suspect.queue == "A"
+    assert_empty(scheduler)
+
+
+@pytest.mark.parametrize("place", ["ready", "armed"])
+def test_what_was_given_up_is_let_go_of_at_once(place: str) -> None:
+    """A heap entry outlives its ticket only while others wait in the same place: an idle worker holds nothing."""
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    items = [Item(queue, (0, 0, 0)) for queue in ("A", "B")]
+    for item in items:
+        scheduler.add(item)
+    if place == "armed":
+        while (item := scheduler.next_to_arm()) is not None:
+            scheduler.armed(item)
+    for item in items:
+        scheduler.remove(item)
+    assert_empty(scheduler)

@@ -98,7 +98,9 @@ def test_attempts_are_one_more_than_retries(retries: int) -> None:
     policy = RetryPolicy()
     for attempt in range(1, retries + 1):
         assert isinstance(policy.decide(ticket(retries), attempt, DOWN, None), RetryLater)
-    assert isinstance(policy.decide(ticket(retries), retries + 1, DOWN, None), Finished)
+    exhausted = policy.decide(ticket(retries), retries + 1, DOWN, None)
+    assert isinstance(exhausted, Finished)
+    assert exhausted.result.error_message == f"no answer (attempt {retries + 1} of {retries + 1})"
 
 
 @pytest.mark.parametrize("error", [DOWN, TaskTimedOut("slow"), LeaseLost("stale"), TaskError("odd", retryable=True)])
@@ -124,6 +126,7 @@ def test_what_no_attempt_mends_fails_at_once_with_its_own_reason(error: TaskErro
     assert isinstance(outcome, Finished)
     assert (outcome.status, outcome.error_reason) == (Status.FAILED, error.reason)
     assert outcome.result.error_message == str(error)
+    assert outcome.dead_letter is True
 
 
 def test_a_delay_that_would_pass_the_deadline_is_not_begun() -> None:
@@ -157,8 +160,23 @@ def test_what_could_not_begin_for_lack_of_room_is_tried_again_at_no_cost(deliver
     outcome = RetryPolicy().decide(ticket(max_retries=0, delivery_mode=delivery_mode), 1, error, 5.0)
 
     assert isinstance(outcome, RetryLater)
-    assert not outcome.costs_attempt
+    assert outcome.costs_attempt is False
+    assert outcome.message == "no room"
     assert 30.0 <= outcome.delay <= 37.5
+
+
+def test_those_that_wait_for_the_same_do_not_come_back_at_once() -> None:
+    policy = RetryPolicy(random=random.Random(1))
+    delays = [policy._spread(BREAKER) for _ in range(500)]
+    assert min(delays) < 8.1
+    assert max(delays) > 9.9
+
+
+def test_a_wait_of_no_given_length_takes_the_shortest_back_off() -> None:
+    outcome = RetryPolicy(base=0.4).decide(ticket(), 1, Postponed("no room", retry_after=None), None)
+
+    assert isinstance(outcome, RetryLater)
+    assert 0.4 <= outcome.delay <= 0.5
 
 
 def test_one_that_may_start_but_once_does_not_wait_for_a_breaker() -> None:

@@ -196,6 +196,37 @@ def test_the_oldest_are_forgotten_first_and_the_unsettled_never() -> None:
     assert states.forgettable(older_than_ms=1_003, limit=2) == ["ticket-0", "ticket-1"]
 
 
+def test_nothing_is_forgotten_before_the_floor_is_known() -> None:
+    states = TicketStates()
+    states.put("ticket", Done(Status.COMPLETED, 0, at=0))
+    assert states.forgettable(older_than_ms=1, limit=10) == []
+
+
+def test_a_record_without_a_readable_id_is_forgotten_as_soon_as_the_floor_passed_it() -> None:
+    states = TicketStates()
+    states.put("@offset-7", Done(Status.FAILED, 7, at=1_000))
+    states.floor = 7
+    assert states.forgettable(older_than_ms=0, limit=10) == []
+    states.floor = 8
+    assert states.forgettable(older_than_ms=0, limit=10) == ["@offset-7"]
+
+
+def test_what_was_settled_at_the_floor_counts_as_out_of_order() -> None:
+    states = TicketStates()
+    for offset in (6, 7, 9):
+        states.put(f"ticket-{offset}", Done(Status.COMPLETED, offset, at=0))
+    assert list(states.settled_offsets(7)) == [7, 9]
+
+
+def test_a_new_map_is_complete_up_to_the_beginning_of_the_state_topic() -> None:
+    assert TicketStates().position == 0
+
+
+def test_a_state_under_a_reserved_key_is_refused_by_name() -> None:
+    with pytest.raises(StateRecordInvalid, match="'@future'"):
+        TicketStates().apply("@future", encode_state(TicketState(Phase.STARTED, 1, "w")))
+
+
 # --- bytes -------------------------------------------------------------------------------------------------------
 
 
