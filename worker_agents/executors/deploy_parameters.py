@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from worker_agents.clients.argocd import ApplicationKey
 from worker_agents.executors.base import Parameters
 from worker_agents.model.errors import InvalidParameters
+from worker_agents.model.json_text import read_json
 from worker_agents.model.ticket import Ticket
 
 PROVIDER = "argocd"
@@ -51,7 +52,7 @@ def _map(value: object) -> object:
     """A map, or the JSON text of one, as producers over Avro send it; numbers and booleans become text."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
+            value = read_json(value)
         except orjson.JSONDecodeError:
             raise ValueError("must be a map") from None
     if not isinstance(value, dict):

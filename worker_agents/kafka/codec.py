@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from worker_agents.model.json_text import read_json
 from worker_agents.model.result import Status
 from worker_agents.model.state import Done, KnownState, Phase, TicketState
 from worker_agents.model.structs import struct
@@ -116,7 +117,7 @@ def encode_fact(fact: LedgerFact) -> tuple[str, bytes]:
 def decode_state(key: str, value: bytes) -> KnownState | LedgerFact:
     """Read one state record. Raises :class:`StateRecordInvalid` for what this version cannot read."""
     try:
-        document = orjson.loads(value)
+        document = read_json(value)
         match key:
             case "@floor":
                 return int(document["offset"])

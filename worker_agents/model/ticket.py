@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from worker_agents.model.errors import InvalidTicket, Undecodable
+from worker_agents.model.json_text import MAX_DEPTH, nests_too_deep
 from worker_agents.model.structs import struct
 
 MAX_TICKET_ID_LENGTH = 200
@@ -190,13 +191,14 @@ def read_ticket(value: bytes) -> Ticket:
     if not isinstance(document, dict):
         raise Undecodable(f"a JSON {_json_type(document)} where an object is expected")
     try:
-        return Ticket.model_validate(document)
+        ticket = Ticket.model_validate(document)
     except ValidationError as error:
-        raise InvalidTicket(
-            describe_problems(error),
-            ticket_id=_readable_id(document.get("ticket_id")),
-            task_type=_readable_type(document.get("task_type")),
-        ) from error
+        raise _invalid(document, describe_problems(error)) from error
+    if nests_too_deep(ticket.parameters, value):
+        raise _invalid(
+            document, f"parameters: nested deeper than {MAX_DEPTH} levels, so that nobody could be sent them"
+        )
+    return ticket
 
 
 def ticket_of(envelope: Envelope) -> Ticket:
@@ -218,6 +220,14 @@ def describe_problems(error: ValidationError, limit: int = 10) -> str:
     if len(problems) > limit:
         shown.append(f"and {len(problems) - limit} more")
     return "; ".join(shown)
+
+
+def _invalid(document: dict[str, Any], problem: str) -> InvalidTicket:
+    return InvalidTicket(
+        problem,
+        ticket_id=_readable_id(document.get("ticket_id")),
+        task_type=_readable_type(document.get("task_type")),
+    )
 
 
 def _readable_id(value: object) -> str | None:

@@ -313,9 +313,20 @@ def test_a_megabyte_of_parameters_is_read() -> None:
     assert len(read(parameters={"text": "x" * MIB}).parameters["text"]) == MIB
 
 
-def test_parameters_may_be_nested_as_deep_as_json_is_read() -> None:
-    value = b'{"ticket_id":"t","task_type":"EXECUTE","parameters":{"a":' + b"[" * 900 + b"]" * 900 + b"}}"
-    assert read_ticket(value).parameters["a"]
+def nested(field: str, levels: int) -> bytes:
+    return b'{"ticket_id":"t","task_type":"EXECUTE","%s":{"a":%s}}' % (field.encode(), b"[" * levels + b"]" * levels)
+
+
+def test_parameters_that_nest_too_deep_to_be_sent_to_anyone_are_refused_and_answered() -> None:
+    assert orjson.dumps({"parameters": read_ticket(nested("parameters", 199)).parameters})
+    for levels in (200, 300, 900):
+        with pytest.raises(InvalidTicket, match="parameters: nested deeper than 200 levels") as caught:
+            read_ticket(nested("parameters", levels))
+        assert caught.value.ticket_id == "t"
+
+
+def test_what_nobody_is_sent_may_nest_as_deep_as_json_is_read() -> None:
+    assert read_ticket(nested("metadata", 900)).metadata["a"]
 
 
 # --- properties --------------------------------------------------------------------------------------------------
