@@ -32,6 +32,7 @@ MAX_REPLAYS_REMEMBERED = 20
 REPLAY_HEADER = "worker-agents.replay"
 MAX_RETRIES_CAP = 20
 MAX_DEPENDENCIES = 10_000
+MAX_NAME_SHOWN = 80
 # Year 9999 in milliseconds: anything later is a unit error, and would overflow datetime.
 MAX_EPOCH_MS = 253_402_300_799_000
 
@@ -216,10 +217,16 @@ def ticket_of(envelope: Envelope) -> Ticket:
 def describe_problems(error: ValidationError, limit: int = 10) -> str:
     """``field: problem`` for each problem of a validation, without echoing values (they may be secret)."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:limit]]
+    shown = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in problems[:limit]]
     if len(problems) > limit:
         shown.append(f"and {len(problems) - limit} more")
     return "; ".join(shown)
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """A path of names, some of which the producer chose: keys of a map may hold anything, and any amount of it."""
+    names = (str(step)[:MAX_NAME_SHOWN] for step in steps)
+    return ".".join(name if name.isprintable() else ascii(name) for name in names) or "value"
 
 
 def _invalid(document: dict[str, Any], problem: str) -> InvalidTicket:

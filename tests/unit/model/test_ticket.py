@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from worker_agents.model.errors import InvalidTicket, TicketRejected, Undecodable
 from worker_agents.model.ticket import (
@@ -16,6 +17,7 @@ from worker_agents.model.ticket import (
     Envelope,
     Priority,
     Ticket,
+    describe_problems,
     read_ticket,
 )
 
@@ -273,6 +275,21 @@ def test_many_problems_are_told_in_brief() -> None:
     message = problem(dependencies=[None] * 500)
     assert message.endswith("and 490 more")
     assert len(message) < 2_000
+
+
+class Named(BaseModel):
+    values: dict[str, int]
+
+
+def test_a_name_that_the_producer_chose_is_shown_in_brief_and_without_what_a_terminal_obeys() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Named.model_validate({"values": {"\x1b[31m\n": "x", "long" * 1_000: "y", "größe": "z"}})
+
+    message = describe_problems(caught.value)
+    assert r"values.'\x1b[31m\n': " in message
+    assert "values.größe: " in message
+    assert message.isprintable()
+    assert len(message) < 600
 
 
 SECRET = "s3cret-" + "x" * 30
