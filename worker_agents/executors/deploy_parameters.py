@@ -145,7 +145,11 @@ class DeployParameters(Parameters):
     @field_validator("repo_url", mode="after")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url is not None and "://" in url and urlsplit(url).password:
+        try:
+            has_password = url is not None and "://" in url and bool(urlsplit(url).password)
+        except ValueError:  # its own message would repeat the address, and with it the password
+            raise ValueError("is not an address") from None
+        if has_password:
             raise ValueError("must not carry a password: register the repository's credentials in Argo CD")
         return url
 
