@@ -167,6 +167,8 @@ def _detail(body: bytes) -> str:
 
 def _problems(details: list[Any]) -> str:
     """FastAPI's list of problems, without its ``input``: that echoes parameters, which may be secret."""
-    return "; ".join(
-        f"{'.'.join(map(str, each.get('loc') or ()))}: {each.get('msg')}" for each in details if isinstance(each, dict)
-    )
+    return "; ".join(f"{_place(each.get('loc'))}: {each.get('msg')}" for each in details if isinstance(each, dict))
+
+
+def _place(loc: object) -> str:
+    return ".".join(map(str, loc)) if isinstance(loc, list) else str(loc or "")
