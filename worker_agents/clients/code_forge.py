@@ -56,7 +56,9 @@ def _text(value: object) -> str | None:
 
 
 def _status(value: object) -> object:
-    return (_text(value) or UNKNOWN).strip().lower() if value is None or isinstance(value, str) else value
+    if value is not None and not isinstance(value, str):
+        return value
+    return (_text(value) or "").strip().lower() or UNKNOWN
 
 
 def _list(value: object) -> object:
