@@ -270,8 +270,12 @@ def _sync_policy(parameters: DeployParameters) -> dict[str, Any]:
     return policy
 
 
+def _objects(values: object) -> list[dict[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
 def _essence(source: dict[str, Any]) -> tuple[object, ...]:
     helm = source.get("helm")
     values = helm.get("parameters") if isinstance(helm, dict) else None
-    pairs = {each.get("name"): each.get("value") for each in values or () if isinstance(each, dict)}
+    pairs = {str(each.get("name")): each.get("value") for each in _objects(values)}
     return (*(source.get(field) or "" for field in ("repoURL", "path", "chart", "targetRevision")), pairs)

@@ -185,3 +185,5 @@ def test_a_source_is_the_same_whatever_argo_cd_adds_to_it() -> None:
     assert not wanted.is_source(deployment(image="app:2").source)
     assert not wanted.is_source({**stored, "targetRevision": "v2"})
     assert not wanted.is_source({**stored, "helm": None})
+    assert not wanted.is_source({**stored, "helm": {"parameters": 7}})
+    assert not wanted.is_source({**stored, "helm": {"parameters": [{"name": ["image.tag"]}, 7]}})
