@@ -32,7 +32,9 @@ def _said_so(result: object, path: str) -> None:
     match result:
         case True | []:
             return
-        case {"allow": True} | {"violations": [] | {}}:
+        case {"allow": True}:
+            return
+        case {"violations": [] as listed} | {"violations": {} as listed} if not listed and result.get("allow") is None:
             return
         case {} if not result and path == "team/deny":
             return
