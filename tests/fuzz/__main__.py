@@ -44,7 +44,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5.0, help="for all targets together")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--engine", choices=["hypothesis", "atheris"], default="atheris" if guided else "hypothesis")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := set(options.targets) - set(TARGETS):
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    return options
 
 
 def _guided(target: Target, seconds: float, seed: int) -> tuple[bytes | None, int]:

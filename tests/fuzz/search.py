@@ -16,7 +16,8 @@ BOUNDED = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-_BATCH = settings(BOUNDED, max_examples=1_000, derandomize=False)
+# Time is looked at after each batch.
+_BATCH = settings(BOUNDED, max_examples=200, derandomize=False)
 
 
 def inputs_for(target: Target) -> st.SearchStrategy[bytes]:

@@ -1,5 +1,8 @@
 """The fuzzer finds what is there to be found: a search that cannot fail proves nothing."""
 
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -10,6 +13,8 @@ from tests.fuzz import harness
 from tests.fuzz.harness import Target, assert_readable, keep, shortened, split_head
 from tests.fuzz.mutation import MAX_BYTES, mutated
 from tests.fuzz.search import search
+
+ROOT = Path(__file__).parents[2]
 
 
 def too_deep(content: bytes) -> None:
@@ -43,6 +48,18 @@ def test_a_sound_target_is_left_when_time_is_up(broken: Target) -> None:
 
     assert failing is None
     assert tried > 0
+
+
+def test_the_command_fuzzes_what_it_is_told_to() -> None:
+    command = [sys.executable, "-m", "tests.fuzz", "--minutes", "0.01", "--engine", "hypothesis"]
+
+    ran = subprocess.run([*command, "submissions"], cwd=ROOT, capture_output=True, text=True, check=False)
+    unknown = subprocess.run([*command, "sub"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"submissions: [\d,]+ inputs, ok\nfuzz: [\d,]+ inputs, 1 targets, 0 broken", ran.stdout)
+    assert unknown.returncode == 2
+    assert "no such target: sub; there are tickets" in unknown.stderr
 
 
 def test_an_input_that_takes_too_long_breaks_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
