@@ -143,7 +143,7 @@ def _whole(record: Record) -> JsonObject:
 
 def _print_whole(record: Record) -> None:
     letter = summary(record)
-    print(f"dead letter {letter['letter']} of {time_text(record.timestamp)}: {letter['reason']}")
+    print(printable(f"dead letter {letter['letter']} of {time_text(record.timestamp)}: {letter['reason']}"))
     print(f"key: {preview(record.key, 200)}")
     print("headers:")
     for name, value in record.headers:

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from worker_agents.cli.dlq import summary
+from worker_agents.cli.dlq import _print_whole, summary
 from worker_agents.cli.dlq_replay import _report
 from worker_agents.kafka.reader import Record
 
@@ -27,3 +27,14 @@ def test_a_number_that_can_be_none_is_not_known(number: bytes) -> None:
     assert (told["original"]["partition"], told["attempts"]) == (None, None)
     assert orjson.dumps(told)
     assert "is not known" in _report(letter(number), partitions=12)["problem"]
+
+
+def test_nothing_of_a_letter_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    escape = "\x1b[2J"
+    headers = (("worker-agents.reason", escape.encode()), (escape, escape.encode()))
+
+    _print_whole(Record("dlq", 0, 1, 1_767_225_600_000, escape.encode(), escape.encode(), headers))
+
+    shown = capsys.readouterr().out
+    assert "dead letter 0-1" in shown
+    assert "\x1b" not in shown
