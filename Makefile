@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos check format mutants tools bench lock clean
+.PHONY: help setup demo test unit chaos fuzz mutants check format tools bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ unit: $(READY) ## Run the unit tests only
 
 chaos: $(READY) ## Faults of every kind at random times: five minutes, or MINUTES=60 [SEED=7] [BROKERS=1]
 	$(if $(MINUTES),$(BIN)/python -m tests.chaos.fire --minutes $(MINUTES) --brokers $(or $(BROKERS),3) $(if $(SEED),--seed $(SEED)),$(PYTEST) -m chaos)
+
+fuzz: $(READY) ## Change kept inputs at random for five minutes, or MINUTES=30 [TARGETS="tickets opa"] [SEED=7]
+	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 check: $(READY) ## Lint, check format, types and layers
 	$(BIN)/ruff check .

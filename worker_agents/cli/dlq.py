@@ -28,6 +28,8 @@ from worker_agents.settings import Settings
 JsonObject = dict[str, Any]
 
 _COLUMNS = ("letter", "at", "reason", "ticket", "original place", "attempts", "message", "begins with")
+# As long as numbers of partitions and offsets can be: whoever writes to the topic may write others.
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _PLACE = re.compile(r"(\d{1,9})-(\d{1,18})")
 
 
@@ -141,7 +143,7 @@ def _whole(record: Record) -> JsonObject:
 
 def _print_whole(record: Record) -> None:
     letter = summary(record)
-    print(f"dead letter {letter['letter']} of {time_text(record.timestamp)}: {letter['reason']}")
+    print(printable(f"dead letter {letter['letter']} of {time_text(record.timestamp)}: {letter['reason']}"))
     print(f"key: {preview(record.key, 200)}")
     print("headers:")
     for name, value in record.headers:
@@ -166,7 +168,7 @@ def _ticket_id(value: bytes | None) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 def _line(letter: JsonObject) -> str:

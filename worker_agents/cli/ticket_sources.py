@@ -14,6 +14,7 @@ import orjson
 from worker_agents.cli.exits import BadUsage
 from worker_agents.cli.samples import sample as sample_ticket
 from worker_agents.model.errors import TicketRejected
+from worker_agents.model.json_text import read_json
 from worker_agents.model.ticket import read_ticket
 
 JsonObject = dict[str, Any]
@@ -75,7 +76,7 @@ def read(source: Path) -> bytes:
 def parse(data: bytes, name: str) -> list[JsonObject]:
     """One JSON object, a list of them, or one on each line."""
     try:
-        document = orjson.loads(data)
+        document = read_json(data)
     except orjson.JSONDecodeError:
         return list(_lines(data, name))
     tickets = document if isinstance(document, list) else [document]
@@ -93,7 +94,7 @@ def _lines(data: bytes, name: str) -> Iterator[JsonObject]:
         raise BadUsage(f"{name} is empty")
     for number, line in numbered:
         try:
-            ticket = orjson.loads(line)
+            ticket = read_json(line)
         except orjson.JSONDecodeError as error:
             raise BadUsage(f"{name}: neither JSON nor JSON lines: line {number}: {error}") from error
         if not isinstance(ticket, dict):
@@ -137,7 +138,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     if not name.endswith(":"):
         return name, value
     try:
-        return name[:-1], orjson.loads(value)
+        return name[:-1], read_json(value)
     except orjson.JSONDecodeError as error:
         raise BadUsage(f"--param {text!r}: what follows := is not JSON: {error}") from error
 

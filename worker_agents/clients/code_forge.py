@@ -23,6 +23,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from worker_agents.clients.http import Answer, Call, HttpClient
+from worker_agents.model.json_text import read_json
 
 UNKNOWN: Final = "unknown"
 COMPLETED: Final = frozenset({"completed", "succeeded"})
@@ -55,14 +56,16 @@ def _text(value: object) -> str | None:
 
 
 def _status(value: object) -> object:
-    return (_text(value) or UNKNOWN).strip().lower() if value is None or isinstance(value, str) else value
+    if value is not None and not isinstance(value, str):
+        return value
+    return (_text(value) or "").strip().lower() or UNKNOWN
 
 
 def _list(value: object) -> object:
     """A list, or the text of one; what is neither counts as none."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
+            value = read_json(value)
         except orjson.JSONDecodeError:
             return ()
     return value if isinstance(value, list) else ()
@@ -75,7 +78,7 @@ def _document(value: object) -> object:
     if not value.lstrip().startswith(("{", "[")):
         return _text(value)
     try:
-        return orjson.loads(value)
+        return read_json(value)
     except orjson.JSONDecodeError:
         return value
 

@@ -39,6 +39,7 @@ from worker_agents.clients.http_retry import HttpRetryPolicy, RetryBudget, retry
 from worker_agents.clients.http_tokens import FixedToken, TokenSource, bearer
 from worker_agents.model.clock import Clock, SystemClock
 from worker_agents.model.errors import BreakerOpen, CredentialsUnavailable, IntegrationUnavailable, TaskError
+from worker_agents.model.json_text import read_json
 from worker_agents.telemetry.events import Emit, ExternalCall
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -107,7 +108,7 @@ class Answer:
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object; raises ``ValueError`` when it is none."""
-        document = orjson.loads(self.body)
+        document = read_json(self.body)
         if not isinstance(document, dict):
             raise ValueError("not a JSON object")  # noqa: TRY004 # what was read is wrong, not what was passed
         return document

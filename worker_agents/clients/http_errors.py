@@ -19,6 +19,7 @@ import httpx
 import orjson
 
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, TaskError, UnknownOutcome
+from worker_agents.model.json_text import read_json
 
 AS_OFTEN_AS_ALLOWED = 1_000
 REPEATS_OF_A_FAULT = 2
@@ -153,7 +154,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _detail(body: bytes) -> str:
     """The server's own words where it has any (``{"detail": ...}``), on one line and without what we sent."""
     try:
-        document = orjson.loads(body)
+        document = read_json(body)
     except orjson.JSONDecodeError:
         return ""
     detail = document.get("detail") if isinstance(document, dict) else None
@@ -166,6 +167,8 @@ def _detail(body: bytes) -> str:
 
 def _problems(details: list[Any]) -> str:
     """FastAPI's list of problems, without its ``input``: that echoes parameters, which may be secret."""
-    return "; ".join(
-        f"{'.'.join(map(str, each.get('loc') or ()))}: {each.get('msg')}" for each in details if isinstance(each, dict)
-    )
+    return "; ".join(f"{_place(each.get('loc'))}: {each.get('msg')}" for each in details if isinstance(each, dict))
+
+
+def _place(loc: object) -> str:
+    return ".".join(map(str, loc)) if isinstance(loc, list) else str(loc or "")

@@ -139,8 +139,7 @@ _READERS: Final[dict[str, Callable[[Object, str], Violation | None]]] = {
 
 def _checks(result: Object) -> int:
     summary = _object(result, "MisconfSummary")
-    counts = (summary.get(key) for key in ("Successes", "Failures"))
-    return sum(count for count in counts if isinstance(count, int) and count > 0)
+    return sum(_number(summary, key) for key in ("Successes", "Failures"))
 
 
 def _severity(item: Object) -> Severity:
@@ -149,8 +148,8 @@ def _severity(item: Object) -> Severity:
 
 
 def _place(target: str, lines: Object) -> str | None:
-    start = lines.get("StartLine")
-    return f"{target}:{start}" if isinstance(start, int) and start > 0 else target or None
+    start = _number(lines, "StartLine")
+    return f"{target}:{start}" if start else target or None
 
 
 def _objects(parent: Object, key: str) -> list[Object]:
@@ -161,6 +160,12 @@ def _objects(parent: Object, key: str) -> list[Object]:
 def _object(parent: Object, key: str) -> Object:
     value = parent.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _number(parent: Object, key: str) -> int:
+    """0 where there is none. To Python, ``true`` is one too."""
+    value = parent.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _text(parent: Object, key: str) -> str | None:

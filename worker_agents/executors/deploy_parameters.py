@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from worker_agents.clients.argocd import ApplicationKey
 from worker_agents.executors.base import Parameters
 from worker_agents.model.errors import InvalidParameters
+from worker_agents.model.json_text import read_json
 from worker_agents.model.ticket import Ticket
 
 PROVIDER = "argocd"
@@ -51,7 +52,7 @@ def _map(value: object) -> object:
     """A map, or the JSON text of one, as producers over Avro send it; numbers and booleans become text."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
+            value = read_json(value)
         except orjson.JSONDecodeError:
             raise ValueError("must be a map") from None
     if not isinstance(value, dict):
@@ -144,7 +145,11 @@ class DeployParameters(Parameters):
     @field_validator("repo_url", mode="after")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url is not None and "://" in url and urlsplit(url).password:
+        try:
+            has_password = url is not None and "://" in url and bool(urlsplit(url).password)
+        except ValueError:  # its own message would repeat the address, and with it the password
+            raise ValueError("is not an address") from None
+        if has_password:
             raise ValueError("must not carry a password: register the repository's credentials in Argo CD")
         return url
 
@@ -265,8 +270,12 @@ def _sync_policy(parameters: DeployParameters) -> dict[str, Any]:
     return policy
 
 
+def _objects(values: object) -> list[dict[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
 def _essence(source: dict[str, Any]) -> tuple[object, ...]:
     helm = source.get("helm")
     values = helm.get("parameters") if isinstance(helm, dict) else None
-    pairs = {each.get("name"): each.get("value") for each in values or () if isinstance(each, dict)}
+    pairs = {str(each.get("name")): each.get("value") for each in _objects(values)}
     return (*(source.get(field) or "" for field in ("repoURL", "path", "chart", "targetRevision")), pairs)

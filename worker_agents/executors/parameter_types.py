@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BeforeValidator
 
+from worker_agents.model.json_text import read_json
+
 
 def _blank_to_none(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
@@ -16,7 +18,7 @@ def _map(value: object) -> object:
     """A map, or the JSON text of one, as producers over Avro send it; blank text is an empty one."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value) if value.strip() else {}
+            value = read_json(value) if value.strip() else {}
         except orjson.JSONDecodeError:
             raise ValueError("must be a map, or the JSON text of one") from None
     if not isinstance(value, dict):

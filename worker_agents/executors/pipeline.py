@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -74,9 +75,10 @@ class BegunPipeline:
 def _seen(stages: object) -> tuple[tuple[str, str, float], ...]:
     """Empty where another version of this program wrote something else: only the id is indispensable."""
     try:
-        return tuple((str(name), str(status), float(at)) for name, status, at in stages)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+        seen = tuple((str(name), str(status), float(at)) for name, status, at in stages)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, OverflowError):
         return ()
+    return seen if all(math.isfinite(at) for _, _, at in seen) else ()
 
 
 @dataclass(frozen=True, slots=True)

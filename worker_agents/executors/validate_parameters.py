@@ -13,6 +13,7 @@ from worker_agents.clients.opa import policy_segments
 from worker_agents.clients.trivy import TargetKind
 from worker_agents.executors.base import Parameters
 from worker_agents.executors.parameter_types import OptionalText
+from worker_agents.model.json_text import read_json
 
 ValidationType = Literal["policy", "sast"]
 
@@ -58,7 +59,7 @@ def _input(value: object) -> object:
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
-        return orjson.loads(value)
+        return read_json(value)
     except orjson.JSONDecodeError as error:
         raise ValueError("starts like JSON, but is none") from error
 

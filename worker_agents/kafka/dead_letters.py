@@ -68,4 +68,4 @@ class DeadLetterFormat:
 
 
 def _size(headers: Headers) -> int:
-    return sum(len(name) + len(value or b"") + 10 for name, value in headers)
+    return sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)

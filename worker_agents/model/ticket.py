@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from worker_agents.model.errors import InvalidTicket, Undecodable
+from worker_agents.model.json_text import MAX_DEPTH, nests_too_deep
 from worker_agents.model.structs import struct
 
 MAX_TICKET_ID_LENGTH = 200
@@ -31,6 +32,7 @@ MAX_REPLAYS_REMEMBERED = 20
 REPLAY_HEADER = "worker-agents.replay"
 MAX_RETRIES_CAP = 20
 MAX_DEPENDENCIES = 10_000
+MAX_NAME_SHOWN = 80
 # Year 9999 in milliseconds: anything later is a unit error, and would overflow datetime.
 MAX_EPOCH_MS = 253_402_300_799_000
 
@@ -190,13 +192,14 @@ def read_ticket(value: bytes) -> Ticket:
     if not isinstance(document, dict):
         raise Undecodable(f"a JSON {_json_type(document)} where an object is expected")
     try:
-        return Ticket.model_validate(document)
+        ticket = Ticket.model_validate(document)
     except ValidationError as error:
-        raise InvalidTicket(
-            describe_problems(error),
-            ticket_id=_readable_id(document.get("ticket_id")),
-            task_type=_readable_type(document.get("task_type")),
-        ) from error
+        raise _invalid(document, describe_problems(error)) from error
+    if nests_too_deep(ticket.parameters, value):
+        raise _invalid(
+            document, f"parameters: nested deeper than {MAX_DEPTH} levels, so that nobody could be sent them"
+        )
+    return ticket
 
 
 def ticket_of(envelope: Envelope) -> Ticket:
@@ -214,10 +217,24 @@ def ticket_of(envelope: Envelope) -> Ticket:
 def describe_problems(error: ValidationError, limit: int = 10) -> str:
     """``field: problem`` for each problem of a validation, without echoing values (they may be secret)."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:limit]]
+    shown = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in problems[:limit]]
     if len(problems) > limit:
         shown.append(f"and {len(problems) - limit} more")
     return "; ".join(shown)
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """A path of names, some of which the producer chose: keys of a map may hold anything, and any amount of it."""
+    names = (str(step)[:MAX_NAME_SHOWN] for step in steps)
+    return ".".join(name if name.isprintable() else ascii(name) for name in names) or "value"
+
+
+def _invalid(document: dict[str, Any], problem: str) -> InvalidTicket:
+    return InvalidTicket(
+        problem,
+        ticket_id=_readable_id(document.get("ticket_id")),
+        task_type=_readable_type(document.get("task_type")),
+    )
 
 
 def _readable_id(value: object) -> str | None:

@@ -247,3 +247,13 @@ async def test_a_message_is_told_on_one_line_and_not_without_end(
 
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("message", ["", " ", "\n"])
+async def test_a_refusal_without_a_word_says_so(argocd: respx.MockRouter, client: ArgoCdClient, message: str) -> None:
+    argocd.post("/api/v1/applications/shop/sync").mock(return_value=said(403, 7, message))
+
+    refusal = await client.sync_application(KEY, KEYED, infos={}, prune=False)
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.message == "no reason given"

@@ -93,6 +93,7 @@ def test_absent_values_may_be_the_text_none() -> None:
     assert (seen.stage, seen.error, seen.sbom, seen.signature, seen.duration_ms) == (None,) * 5
     assert seen.artifacts == ()
     assert read(status="None").status == "unknown"
+    assert read(status=" \n").status == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from worker_agents.clients.command import Allowed, CommandPolicy, Refused
 
 DEFAULT = ("pytest", "npm test", "go test", "mvn test")
-EVERY = (*DEFAULT, "cargo test", "cargo nextest run", "jest", "npx vitest", "python -m pytest", "make check")
+EVERY = (
+    *DEFAULT,
+    "cargo test",
+    "cargo nextest run",
+    "jest",
+    "npx vitest",
+    "npx mocha",
+    "python -m pytest",
+    "make check",
+)
 
 
 def decide(command: str | list[str], *, allowed: tuple[str, ...] = EVERY, cwd: Path | None = None) -> Allowed | Refused:
@@ -211,6 +220,11 @@ def test_paths_that_lead_outside_are_refused(tool: str, path: str) -> None:
         "npm test -w ../other",
         "mvn test -pl ../other",
         "jest --outputFile=/tmp/x",
+        "jest --outputFile=http://../../x",
+        "jest --outputFile=http://a/../../../x",
+        "npx mocha -R../x.js",
+        "npx mocha -bR../x.js",
+        "npx mocha -R..",
     ],
 )
 def test_paths_in_harmless_options_are_refused_too(command: str) -> None:
@@ -225,7 +239,10 @@ def test_links_are_followed_from_the_working_directory(tmp_path: Path) -> None:
     (cwd / "loop").symlink_to("loop")
 
     assert isinstance(decide("pytest in loop nowhere out/work/inside", cwd=cwd), Allowed)
-    for command in ("pytest out", "pytest out/elsewhere", "pytest --junitxml=out/x.xml", "pytest out/x.py::test"):
+    for command in (
+        *("pytest out", "pytest out/elsewhere", "pytest --junitxml=out/x.xml", "pytest out/x.py::test"),
+        *("npx mocha -Rout/x.js", "npx mocha -bRout"),
+    ):
         decision = decide(command, cwd=cwd)
         assert isinstance(decision, Refused)
         assert "symbolic link" in decision.reason

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -119,6 +120,17 @@ async def test_problems_are_told_without_what_we_sent(service: Service) -> None:
 
     assert "body.parameters: must be text" in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("loc", "words"), [(5, "5: no"), ("body", "body: no"), (None, ": no"), ([["a"], 0], "['a'].0: no"), ({}, ": no")]
+)
+async def test_a_problem_may_have_its_place_in_any_form(service: Service, loc: object, words: str) -> None:
+    respx.get(f"{URL}/thing").mock(return_value=httpx.Response(422, json={"detail": [{"loc": loc, "msg": "no"}]}))
+
+    with pytest.raises(IntegrationRejected, match=rf"HTTP 422: {re.escape(words)}$"):
+        await service.send(READ)
 
 
 @respx.mock

@@ -95,6 +95,16 @@ def test_without_a_fix_and_without_a_known_severity(tmp_path: Path) -> None:
     assert finding.severity is Severity.UNKNOWN
 
 
+@pytest.mark.parametrize("number", [True, -1, 0, "7", None, 1.5])
+def test_what_is_no_number_of_a_line_or_of_checks_is_left_out(tmp_path: Path, number: object) -> None:
+    result = {"Target": "app.py", "Secrets": [SECRET | {"StartLine": number}], "MisconfSummary": {"Failures": number}}
+
+    report = read(tmp_path, result)
+
+    assert report.findings[0].location == "app.py"
+    assert report.checks == 0
+
+
 def problem_of(path: Path, max_bytes: int = 1000) -> str:
     with pytest.raises(TaskError) as raised:
         read_report(path, max_bytes)

@@ -215,8 +215,11 @@ async def test_the_history_of_stages_survives_a_change_of_worker() -> None:
     assert result.output["stages"][1]["duration_ms"] >= 30_000
 
 
-async def test_a_history_that_another_version_wrote_is_not_needed() -> None:
-    context = FakeContext(resumed_from={"pipeline_id": "p-1", "stages": [{"name": "QUEUED"}]})
+@pytest.mark.parametrize(
+    "stages", [[{"name": "QUEUED"}], [["QUEUED", "running", "nan"]], [["QUEUED", "running", "1e999"]]]
+)
+async def test_a_history_that_another_version_wrote_is_not_needed(stages: list[Any]) -> None:
+    context = FakeContext(resumed_from={"pipeline_id": "p-1", "stages": stages})
 
     result = await Setup(ScriptedForge([seen("completed", stage="COMPLETED")])).run(context=context)
 

@@ -99,6 +99,8 @@ def test_everything_as_text_as_over_avro() -> None:
         ({"labels": {"a": "two words"}}, "labels: .*the value of 'a'"),
         ({"annotations": {"/a": "b"}}, "annotations: .*is no Kubernetes key"),
         ({"repo_url": "https://user:secret@git.example/r"}, "repo_url: .*must not carry a password"),
+        ({"repo_url": "https://user:secret@git\u2100.example/r"}, "repo_url: .*is not an address$"),
+        ({"repo_url": "https://user:secret@[git.example/r"}, "repo_url: .*is not an address$"),
         ({"revision": "a b"}, "revision: .*spaces"),
         ({"chart_path": "a\x00b"}, "chart_path: .*control characters"),
     ],
@@ -183,3 +185,5 @@ def test_a_source_is_the_same_whatever_argo_cd_adds_to_it() -> None:
     assert not wanted.is_source(deployment(image="app:2").source)
     assert not wanted.is_source({**stored, "targetRevision": "v2"})
     assert not wanted.is_source({**stored, "helm": None})
+    assert not wanted.is_source({**stored, "helm": {"parameters": 7}})
+    assert not wanted.is_source({**stored, "helm": {"parameters": [{"name": ["image.tag"]}, 7]}})

@@ -90,6 +90,12 @@ def test_a_huge_key_does_not_push_the_record_over_the_limit() -> None:
     assert size(record) <= MIB
 
 
+def test_header_names_of_wide_characters_do_not_push_the_record_over_the_limit() -> None:
+    record = written(Envelope(0, b"x", headers=(("🎫" * 4_000, b""),)), max_bytes=20_000)
+    assert size(record) <= 20_000
+    assert "worker-agents.truncated" in dict(record.headers)
+
+
 @given(
     value=st.none()
     | st.builds(lambda part, times: part * times, st.binary(min_size=1, max_size=3), st.integers(0, 9_000)),

@@ -69,6 +69,22 @@ DAMAGED = [
     b'{"phase":"started","offset":1,"attempt":[]}',
     b'{"phase":"parked","offset":1,"delay":"soon"}',
     b"[" * 2_000,
+    b'{"phase":"%s","offset":1}' % (b"x" * 10_000),
+    # What only resembles a value: each was taken in once, and written back as something else or not at all.
+    b'{"phase":"parked","offset":1,"delay":"nan"}',
+    b'{"phase":"parked","offset":1,"delay":"inf"}',
+    b'{"phase":"parked","offset":1,"delay":-1}',
+    b'{"phase":"parked","offset":"1"}',
+    b'{"phase":"parked","offset":true}',
+    b'{"phase":"parked","offset":-1}',
+    b'{"phase":"started","offset":1.9}',
+    b'{"phase":"started","offset":1,"attempt":0}',
+    b'{"phase":"started","offset":1,"owner":null}',
+    b'{"phase":"started","offset":1,"isolated":"false"}',
+    b'{"phase":"started","offset":1,"replays":"0-1"}',
+    b'{"phase":"checkpoint","offset":1,"checkpoint":["p-1"]}',
+    b'{"phase":"done","status":"RUNNING","offset":1,"at":1}',
+    b'{"phase":"done","status":"FAILED","offset":18446744073709551615,"at":1}',
 ]
 
 
@@ -259,6 +275,28 @@ def test_arbitrary_bytes_are_invalid_and_nothing_worse(key: str, value: bytes) -
 def test_arbitrary_json_is_read_or_invalid(key: str, document: object) -> None:
     with contextlib.suppress(StateRecordInvalid):
         decode_state(key, orjson.dumps(document))
+
+
+@pytest.mark.parametrize("value", DAMAGED)
+def test_a_damaged_record_is_refused_in_a_sentence(value: bytes) -> None:
+    with pytest.raises(StateRecordInvalid) as caught:
+        decode_state("ticket", value)
+    assert 0 < len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("@floor", b'{"offset":"7"}'),
+        ("@floor", b'{"offset":-1}'),
+        ("@owner", b'{"worker":1,"url":"","handed_over":false}'),
+        ("@owner", b'{"worker":"w","url":"","handed_over":"no"}'),
+        ("@meta", b'{"group":[],"tickets_topic":"t","schema":1}'),
+    ],
+)
+def test_a_damaged_fact_is_refused(key: str, value: bytes) -> None:
+    with pytest.raises(StateRecordInvalid):
+        decode_state(key, value)
 
 
 FIELDS = {

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from worker_agents.model.errors import InvalidTicket, TicketRejected, Undecodable
 from worker_agents.model.ticket import (
@@ -16,6 +17,7 @@ from worker_agents.model.ticket import (
     Envelope,
     Priority,
     Ticket,
+    describe_problems,
     read_ticket,
 )
 
@@ -275,6 +277,21 @@ def test_many_problems_are_told_in_brief() -> None:
     assert len(message) < 2_000
 
 
+class Named(BaseModel):
+    values: dict[str, int]
+
+
+def test_a_name_that_the_producer_chose_is_shown_in_brief_and_without_what_a_terminal_obeys() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Named.model_validate({"values": {"\x1b[31m\n": "x", "long" * 1_000: "y", "größe": "z"}})
+
+    message = describe_problems(caught.value)
+    assert r"values.'\x1b[31m\n': " in message
+    assert "values.größe: " in message
+    assert message.isprintable()
+    assert len(message) < 600
+
+
 SECRET = "s3cret-" + "x" * 30
 
 
@@ -313,9 +330,20 @@ def test_a_megabyte_of_parameters_is_read() -> None:
     assert len(read(parameters={"text": "x" * MIB}).parameters["text"]) == MIB
 
 
-def test_parameters_may_be_nested_as_deep_as_json_is_read() -> None:
-    value = b'{"ticket_id":"t","task_type":"EXECUTE","parameters":{"a":' + b"[" * 900 + b"]" * 900 + b"}}"
-    assert read_ticket(value).parameters["a"]
+def nested(field: str, levels: int) -> bytes:
+    return b'{"ticket_id":"t","task_type":"EXECUTE","%s":{"a":%s}}' % (field.encode(), b"[" * levels + b"]" * levels)
+
+
+def test_parameters_that_nest_too_deep_to_be_sent_to_anyone_are_refused_and_answered() -> None:
+    assert orjson.dumps({"parameters": read_ticket(nested("parameters", 199)).parameters})
+    for levels in (200, 300, 900):
+        with pytest.raises(InvalidTicket, match="parameters: nested deeper than 200 levels") as caught:
+            read_ticket(nested("parameters", levels))
+        assert caught.value.ticket_id == "t"
+
+
+def test_what_nobody_is_sent_may_nest_as_deep_as_json_is_read() -> None:
+    assert read_ticket(nested("metadata", 900)).metadata["a"]
 
 
 # --- properties --------------------------------------------------------------------------------------------------

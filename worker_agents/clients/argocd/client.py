@@ -249,4 +249,4 @@ def _words(body: bytes) -> tuple[int, str]:
         return NOT_ITS_OWN, "no reason given"
     code, words = document.get("code"), document.get("message") or document.get("error")
     line = "".join(each if each.isprintable() else " " for each in words) if isinstance(words, str) else ""
-    return (code if isinstance(code, int) else NO_CODE), line[:MAX_MESSAGE] or "no reason given"
+    return (code if isinstance(code, int) else NO_CODE), line.strip()[:MAX_MESSAGE] or "no reason given"
