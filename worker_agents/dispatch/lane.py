@@ -139,6 +139,9 @@ class Lane:
     def _withdraw(self, job: Job) -> None:
         """Take back a job whose next attempt has not begun, wherever it waits."""
         self._ticket_of(job)
+        if job.why_waiting == WAIT_KEY:
+            # Its turn must not come while its end is being written.
+            self._turns.leave(job)
         self._unpark(job)
         self._held = [other for other in self._held if other is not job]
         if job.task is not None:

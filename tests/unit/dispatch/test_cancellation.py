@@ -129,3 +129,18 @@ async def test_the_next_of_the_same_key_goes_on() -> None:
     await world.finish("u")
     assert_cancelled(world, attempts=1)
     world.assert_nothing_left()
+
+
+async def test_one_that_is_cancelled_behind_its_key_does_not_get_its_turn_as_well() -> None:
+    """Found by the stateful test: the end of the ticket before it made it begin, while its own end was being written."""
+    world = World(DispatchConfig(ordering=Ordering.KEY))
+    await world.accept(record(0, "first", key=b"k"), record(1, "t", key=b"k"), record(2, "last", key=b"k"))
+    world.run("first").do(DONE)
+    await let_it_work()
+    assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
+    await world.work()
+    assert_cancelled(world, attempts=0)
+    await world.finish("last")
+    assert world.executor.history == ["first", "last"]
+    assert world.journal.settled == {0: 1, 1: 1, 2: 1}
+    world.assert_nothing_left()
