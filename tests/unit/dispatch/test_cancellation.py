@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.dispatch.fakes import DONE, World, let_it_work, record
+from tests.unit.dispatch.fakes import DENIED, DONE, World, let_it_work, record
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.model.errors import IntegrationUnavailable, Reason
@@ -132,12 +132,15 @@ async def test_the_next_of_the_same_key_goes_on() -> None:
 
 
 async def test_one_that_is_cancelled_behind_its_key_does_not_get_its_turn_as_well() -> None:
-    """Found by the stateful test: the end of the ticket before it made it begin, while its own end was being written."""
+    """Found by the stateful test: the end of the ticket before it ended it a second time."""
     world = World(DispatchConfig(ordering=Ordering.KEY))
-    await world.accept(record(0, "first", key=b"k"), record(1, "t", key=b"k"), record(2, "last", key=b"k"))
-    world.run("first").do(DONE)
+    await world.accept(
+        record(0, "first", key=b"k"), record(1, "t", key=b"k", dependencies=["first"]), record(2, "last", key=b"k")
+    )
+    world.run("first").do(DENIED)
     await let_it_work()
     assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
+    world.journal.commit(1)
     await world.work()
     assert_cancelled(world, attempts=0)
     await world.finish("last")
