@@ -14,7 +14,7 @@ async def test_poison_pill_ends_as_worker_lost(ships: Fleet, scenario: Scenario)
     await ships.submit([poison, *(probe(ticket_id, sleep_ms=200) for ticket_id in neighbours)])
     while True:
         worker = ships.worker(MAX_DELIVERIES="4")
-        found = await ships.results(NEIGHBOURS + 1, timeout=25)
+        found = await ships.results_until_ended(worker, NEIGHBOURS + 1)
         if len(found) > NEIGHBOURS or worker.process.poll() is None:
             break
         scenario.faults += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from typing import Any
 
@@ -46,7 +47,7 @@ async def test_100_000_finished_behind_one_unfinished(ships: Fleet) -> None:
 
 @pytest.mark.timeout(400)
 async def test_50_000_tickets_waiting_for_one_dependency(ships: Fleet) -> None:
-    worker = ships.worker(**QUIET | {"LOG_LEVEL": "DEBUG", "MAX_PARKED_TICKETS": str(WAITING + 1)})
+    worker = ships.worker(**QUIET | {"LOG_LEVEL": "INFO", "MAX_PARKED_TICKETS": str(WAITING + 1)})
     await ships.submit([probe(f"w-{number}") | {"dependencies": ["key"]} for number in range(WAITING)])
     parked = await ships.read("state", lambda found: len(parked_ids(found)) >= WAITING, timeout=180)
     assert len(parked_ids(parked)) == WAITING
@@ -98,18 +99,20 @@ async def test_every_slot_of_one_type_blocked(ships: Fleet) -> None:
         assert {result["status"] for result in results} == {"COMPLETED"}
 
 
+@pytest.mark.timeout(300)
 async def test_poison_pill_among_200_innocent_long_tasks(ships: Fleet) -> None:
     """It is found, they all come through, and they need not run one after the other for it."""
     innocent = [f"innocent-{number}" for number in range(INNOCENT)]
-    await ships.submit([probe(ticket_id, sleep_ms=3_000) for ticket_id in innocent[: INNOCENT // 2]])
+    await ships.submit([probe(ticket_id, sleep_ms=2_000) for ticket_id in innocent[: INNOCENT // 2]])
     await ships.submit([probe("poison", die=True)])
-    await ships.submit([probe(ticket_id, sleep_ms=3_000) for ticket_id in innocent[INNOCENT // 2 :]])
+    await ships.submit([probe(ticket_id, sleep_ms=2_000) for ticket_id in innocent[INNOCENT // 2 :]])
     deaths = 0
     while True:
         worker = ships.worker(MAX_DELIVERIES="3", MAX_CONCURRENT_TASKS=str(INNOCENT + 1))
         found = await ships.results_until_ended(worker, INNOCENT + 1)
         if len(found) > INNOCENT:
             break
+        assert worker.process.returncode == -signal.SIGKILL, ships.tails()
         deaths += 1
     by_id = {result["ticket_id"]: result for result in found}
     assert by_id["poison"]["error_reason"] == "worker_lost"
@@ -117,5 +120,5 @@ async def test_poison_pill_among_200_innocent_long_tasks(ships: Fleet) -> None:
     assert duplicates(found) == {}
     letters = await ships.read("dlq", lambda records: len(records) >= 1, timeout=10)
     assert [letter.key for letter in letters] == [b"plan-0"]
-    # Once with all beside it, once in a group, once alone.
-    assert deaths <= 5
+    # Once with all beside it, a few times in a group that gets smaller, and once alone.
+    assert 3 <= deaths <= 8

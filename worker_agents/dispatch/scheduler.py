@@ -59,8 +59,9 @@ class Scheduler(Generic[T]):
     ``max_buffered`` bounds how many are armed ahead, and is shared: where a type has slots of its own, fewer than there
     are in all, ready tickets of it beyond an equal share are *surplus*.
 
-    Suspects start alone at first. With each that comes through, twice as many may run together: hundreds of innocent ones would
-    otherwise wait for one another for hours. If the worker dies, or others are suspected, it begins anew with one.
+    Suspects start alone at first. With each that comes through, one more may run beside others, so that a group is followed
+    by one of twice its size: hundreds of innocent ones would otherwise wait for one another for hours. If the worker dies, or
+    others are suspected, it begins anew with one.
     """
 
     def __init__(self, total: int, limits: Mapping[str, int], max_buffered: int) -> None:
@@ -172,7 +173,7 @@ class Scheduler(Generic[T]):
         """One that ran has left that queue: if it was a suspect, it did not kill the worker."""
         if left == ISOLATED:
             queue = self._queue(ISOLATED)
-            queue.limit = min(queue.limit * 2, self._total)
+            queue.limit = min(queue.limit + 1, self._total)
 
     def _place(self, item: T, place: str) -> None:
         before = self._places.get(id(item))

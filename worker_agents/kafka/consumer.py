@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -26,6 +26,9 @@ from worker_agents.telemetry.events import Emit, KafkaTrouble
 
 _POLL_TIMEOUT_MS = 200
 _RECORDS_A_POLL = 500
+# Taking a record in costs a tenth of a millisecond or two; a transaction takes dozens of turns of the loop meanwhile.
+_RECORDS_A_TURN = 50
+_LEDGER_PAUSE = 0.05
 _RETRY_DELAY = 0.5
 _LEAVE_LIMIT = 10.0
 # Only an administrator mends it; the start has checked that nothing was missing (``permissions``).
@@ -139,17 +142,30 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         # A short lack of room is waited out: aiokafka drops what it has fetched of a partition that is paused.
         self._has_room = await self._room(_POLL_TIMEOUT_MS / 1000)
         self._hold_back()
-        reading = [partition for partition in self.partitions.values() if partition.takes_records]
+        open_ones = [partition for partition in self.partitions.values() if partition.takes_records]
+        reading = [partition for partition in open_ones if not partition.is_behind]
         epochs = {partition.tickets: partition.epoch for partition in reading}
+        if open_ones and not reading:
+            await self._clock.sleep(_LEDGER_PAUSE)
+            return
         if self._takes_more():
             batches = await self._next_batches(list(epochs))
         else:
             batches = await self._getmany([], timeout_ms=0 if not self._has_room else _POLL_TIMEOUT_MS)
         self.polled_at = self._clock.monotonic()
+        await self._deliver(batches, epochs)
+
+    async def _deliver(
+        self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]], epochs: Mapping[TopicPartition, int]
+    ) -> None:
+        """A few records at a time: the ledgers, heartbeats and tasks take their turns in between."""
         for tp, records in batches.items():
-            partition = self.partitions.get(tp.partition)
-            if partition is not None and tp in epochs:
-                partition.deliver(records, epochs[tp])
+            for start in range(0, len(records), _RECORDS_A_TURN):
+                partition = self.partitions.get(tp.partition)
+                if partition is None or tp not in epochs:
+                    break
+                partition.deliver(records[start : start + _RECORDS_A_TURN], epochs[tp])
+                await asyncio.sleep(0)
 
     async def _next_batches(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
         """What is there already, partition by partition in turn; else wait a moment for anything.

@@ -38,6 +38,8 @@ from worker_agents.telemetry.events import (
     StateUnreadable,
 )
 
+# Entries: two full batches of the ledger.
+_MAX_BACKLOG = 4_000
 _REOPEN_DELAYS = (0.2, 1.0, 3.0, 10.0)
 
 
@@ -164,6 +166,14 @@ class Partition:
     @property
     def takes_records(self) -> bool:
         return self.phase is PartitionPhase.OPEN and not self._revoked
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the ledger has so much to write that nothing more should be taken in for now.
+
+        Tickets that only wait take up no room in dispatch: nothing else would slow their intake down, until the lease expires.
+        """
+        return self.ledger.backlog > _MAX_BACKLOG
 
     # --- what the consumer tells ---------------------------------------------------------------------------------
 
@@ -375,12 +385,15 @@ class Partition:
         return max(floor, beginning)
 
     def _count_deliveries(self) -> bool:
-        """Charge tickets that were under way when another worker was lost; a hand-over in good order charges none."""
+        """Charge tickets that were under way at a worker that was lost; a hand-over in good order charges none.
+
+        What an earlier owner had begun, and the lost one had not come to yet, did not kill it.
+        """
         owner = self.ledger.states.owner
         if owner is None or owner.handed_over or owner.worker == self._config.worker:
             return False
         for ticket_id, state in list(self.ledger.states.active.items()):
-            if state.has_begun:
+            if state.has_begun and state.owner == owner.worker:
                 self.ledger.states.put(ticket_id, replace(state, delivery=state.delivery + 1))
         return True
 
