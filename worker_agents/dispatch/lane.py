@@ -127,6 +127,9 @@ class Lane:
             return Cancelled.SETTLED if isinstance(known, Done) else Cancelled.UNKNOWN
         if job.phase is JobPhase.SETTLING:
             return Cancelled.TOO_LATE
+        if job.context is not None and job.context.cancel_reason is not None:
+            # Told already. A second cancellation would interrupt what its executor does about the first.
+            return Cancelled.RUNNING
         self._emit(TicketCancelled(job.ticket_id, job.task_type, request.by, request.why))
         if job.context is not None and job.phase is JobPhase.RUNNING and job.task is not None:
             job.context.cancel_reason = request.reason
@@ -423,7 +426,8 @@ class Lane:
         finally:
             if release is not None:
                 release.cancel()
-            job.phase = JobPhase.SETTLING
+            # Its next attempt must not be taken for this one.
+            job.phase, job.context = JobPhase.SETTLING, None
 
     async def _save_checkpoint(self, job: Job, data: dict[str, object]) -> None:
         assert job.state is not None
