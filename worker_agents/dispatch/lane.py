@@ -125,7 +125,7 @@ class Lane:
         if job is None:
             known = self._journal.lookup(request.ticket_id)
             return Cancelled.SETTLED if isinstance(known, Done) else Cancelled.UNKNOWN
-        if job.phase is JobPhase.SETTLING:
+        if job.finishing:
             return Cancelled.TOO_LATE
         if job.context is not None and job.context.cancel_reason is not None:
             # Told already. A second cancellation would interrupt what its executor does about the first.

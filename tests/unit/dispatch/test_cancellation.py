@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.unit.dispatch.fakes import DENIED, DONE, World, let_it_work, record
+from tests.unit.dispatch.fakes import DENIED, DONE, Checkpoint, World, let_it_work, record
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.job import JobPhase
 from worker_agents.model.errors import IntegrationUnavailable, Reason
 from worker_agents.model.result import Status
-from worker_agents.model.state import Phase, TicketState
+from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.telemetry.events import TicketCancelled
 
 REQUEST = CancelRequest("t", by="ana", why="wrong branch")
@@ -98,6 +98,25 @@ async def test_a_ticket_that_waits_for_its_retry_is_settled_at_once() -> None:
     assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
     await world.work()
     assert_cancelled(world, attempts=1)
+    world.assert_nothing_left()
+
+
+@pytest.mark.parametrize("checkpoint", [None, {"job": 1}])
+async def test_a_ticket_whose_wait_for_a_retry_is_just_being_written_is_settled_at_once(
+    checkpoint: dict[str, int] | None,
+) -> None:
+    world = World()
+    await world.accept(record(0, "t"))
+    if checkpoint is not None:
+        world.run("t").do(Checkpoint(checkpoint))
+        await world.work()
+    world.run("t").do(IntegrationUnavailable("down", retry_after=100.0))
+    await let_it_work()
+    assert [change.state.phase for change in world.journal.pending] == [Phase.PARKED]  # type: ignore[union-attr]
+    assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
+    await world.work()
+    assert_cancelled(world, attempts=1)
+    assert isinstance(world.journal.known["t"], Done)
     world.assert_nothing_left()
 
 
