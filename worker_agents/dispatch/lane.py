@@ -136,7 +136,7 @@ class Lane:
             job.task.cancel(request.reason)
             return Cancelled.RUNNING
         self._withdraw(job)
-        self._finish(job, Finished.failed(Reason.CANCELLED, request.reason))
+        self._finish(job, _cancelled_while_waiting(job, request))
         return Cancelled.WAITING
 
     def _withdraw(self, job: Job) -> None:
@@ -550,3 +550,13 @@ class Lane:
         expires_at = self._dispatcher.policy.expires_at(job.envelope)
         moments = [moment for moment in (deadline, expires_at) if moment is not None]
         return min(moments, default=None)
+
+
+def _cancelled_while_waiting(job: Job, request: CancelRequest) -> Finished:
+    """No executor is there that could end what an earlier attempt began elsewhere: the result says what goes on."""
+    finished = Finished.failed(Reason.CANCELLED, request.reason)
+    checkpoint = job.state.checkpoint if job.state else None
+    if checkpoint is None:
+        return finished
+    line = f"cancelled while it waited; its remote work is left running: {checkpoint}"
+    return replace(finished, result=replace(finished.result, logs=(line,)))

@@ -101,9 +101,12 @@ async def test_a_ticket_that_waits_for_its_retry_is_settled_at_once() -> None:
     world.assert_nothing_left()
 
 
-@pytest.mark.parametrize("checkpoint", [None, {"job": 1}])
+@pytest.mark.parametrize(
+    ("checkpoint", "logs"),
+    [(None, ()), ({"job": 1}, ("cancelled while it waited; its remote work is left running: {'job': 1}",))],
+)
 async def test_a_ticket_whose_wait_for_a_retry_is_just_being_written_is_settled_at_once(
-    checkpoint: dict[str, int] | None,
+    checkpoint: dict[str, int] | None, logs: tuple[str, ...]
 ) -> None:
     world = World()
     await world.accept(record(0, "t"))
@@ -117,6 +120,7 @@ async def test_a_ticket_whose_wait_for_a_retry_is_just_being_written_is_settled_
     await world.work()
     assert_cancelled(world, attempts=1)
     assert isinstance(world.journal.known["t"], Done)
+    assert world.journal.answers[0].finished.result.logs == logs
     world.assert_nothing_left()
 
 
