@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -67,6 +68,62 @@ async def test_replayed_tickets_run_once_more_however_often_they_are_replayed(sh
         by_ticket = {name: [r["status"] for r in results if r["ticket_id"] == name] for name in ("bad-0", "good")}
         assert by_ticket == {"bad-0": ["FAILED", "FAILED"], "good": ["COMPLETED"]}
         assert len(results) == 7
+
+
+async def test_one_some_and_all_letters_are_replayed_no_faster_than_allowed(ships: Fleet) -> None:
+    ships.worker()
+    sent = [probe(name, errors=1) | {"sla": FAILS} for name in ("bad-0", "bad-1", "bad-2")]
+    await ships.submit([*sent, b"{ not json"])
+    await ships.read("dlq", lambda found: len(found) >= 4, timeout=30)
+    before = await tickets_sent(ships)
+
+    shown = replay(ships, "--all", "--dry-run", "--json")
+    assert {json.loads(line)["sent_to"] for line in shown.stdout.splitlines()} == {None}
+    assert await tickets_sent(ships) == before
+    one = replay(ships, "--ticket", "bad-1", "--json")
+    assert [json.loads(line)["ticket_id"] for line in one.stdout.splitlines()] == ["bad-1"]
+    # The replay of bad-1 failed again, and is a letter of its own.
+    await ships.read("dlq", lambda found: len(found) >= 5, timeout=30)
+    some = replay(ships, "--reason", "undecodable")
+    assert some.stdout.splitlines()[-1] == "1 of 1 dead letters replayed"
+    await ships.read("dlq", lambda found: len(found) >= 6, timeout=30)
+
+    every = replay(ships, "--all", "--rate", "4")
+    assert every.stdout.splitlines()[-1] == "6 of 6 dead letters replayed"
+    records = await ships.existing("tickets")
+    assert len(records) == before + 1 + 1 + 6
+    at = sorted(record.timestamp for record in records)[-6:]
+    assert all(later - earlier >= 250 for earlier, later in itertools.pairwise(at))
+
+
+async def test_each_replay_has_all_its_attempts_and_the_ticket_keeps_their_history(ships: Fleet) -> None:
+    worker = ships.worker(RETRY_BACKOFF_BASE_SECONDS="0.01")
+    await ships.submit([probe("bad", errors=2) | {"sla": {"max_retries": 1}}])
+    replays: list[str] = []
+    for count in (1, 2, 3):
+        results = await results_of(ships, count)
+        letters = await ships.read("dlq", lambda found, count=count: len(found) >= count, timeout=30)  # type: ignore[misc]
+        assert [(result["attempts"], result["error_reason"]) for result in results] == [
+            (2, "retries_exhausted")
+        ] * count
+        assert (await known_of(ships, "bad")).get("replays", []) == replays
+        replays.append(f"{letters[-1].partition}-{letters[-1].offset}")
+        assert replay(ships, replays[-1]).returncode == 0
+        await worker.says("ticket_replayed", count, timeout=30)
+
+    assert ships.probe_starts()["bad"] >= 6
+    told = [(event["replay"], event["count"]) for event in worker.events("ticket_replayed")]
+    assert told == [(replays[0], 1), (replays[1], 2), (replays[2], 3)]
+
+
+async def tickets_sent(ships: Fleet) -> int:
+    return len(await ships.existing("tickets"))
+
+
+async def known_of(ships: Fleet, ticket_id: str) -> dict[str, Any]:
+    """What the state topic says of a ticket last."""
+    states = [record.value for record in await ships.existing("state") if record.key == ticket_id.encode()]
+    return dict(json.loads(states[-1]))
 
 
 async def test_a_poison_pill_does_not_loop(ships: Fleet) -> None:

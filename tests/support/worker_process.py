@@ -23,13 +23,15 @@ from worker_agents.telemetry.logs import configure_logging
 class ProbeParameters(Parameters):
     """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output.
 
-    With ``tick_ms`` it notes ``tick`` so often while it sleeps: who worked on a ticket, and when.
+    With ``tick_ms`` it notes ``tick`` so often while it sleeps: who worked on a ticket, and when. ``retry_after`` is the
+    wait in seconds that its errors ask for.
     """
 
     sleep_ms: float = 0.0
     tick_ms: float = 0.0
     fail: bool = False
     errors: int = 0
+    retry_after: float | None = None
     die: bool = False
     output_bytes: int = 0
 
@@ -46,7 +48,8 @@ class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
         if wanted.die:
             os.kill(os.getpid(), signal.SIGKILL)
         if context.attempt <= wanted.errors:
-            raise TaskError(f"error {context.attempt} of {wanted.errors}", retryable=True)
+            message = f"error {context.attempt} of {wanted.errors}"
+            raise TaskError(message, retryable=True, retry_after=wanted.retry_after)
         await self._sleep(wanted, ticket, context)
         note("end", ticket, context)
         output = {"text": "x" * wanted.output_bytes} if wanted.output_bytes else {}

@@ -184,7 +184,7 @@ def tickets(
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    """List the newest tickets, and how far each has come."""
+    """List the newest tickets, how far each has come, and until when it waits."""
     from worker_agents.cli.listing import RecordFilter
     from worker_agents.cli.tickets import show_tickets
 

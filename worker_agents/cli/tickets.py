@@ -174,5 +174,10 @@ def _row(ticket: JsonObject) -> Sequence[str]:
         f"{ticket['partition']}-{ticket['offset']}",
         ticket["progress"],
         str(ticket["attempt"] or ""),
-        ticket["detail"][:100],
+        _detail(ticket)[:100],
     )
+
+
+def _detail(ticket: JsonObject) -> str:
+    detail, due_at = str(ticket["detail"]), ticket["due_at"]
+    return detail if due_at is None else f"{detail}, until {time_text(due_at)}"

@@ -125,15 +125,18 @@ class Lane:
         if job is None:
             known = self._journal.lookup(request.ticket_id)
             return Cancelled.SETTLED if isinstance(known, Done) else Cancelled.UNKNOWN
-        if job.phase is JobPhase.SETTLING:
+        if job.finishing:
             return Cancelled.TOO_LATE
+        if job.context is not None and job.context.cancel_reason is not None:
+            # Told already. A second cancellation would interrupt what its executor does about the first.
+            return Cancelled.RUNNING
         self._emit(TicketCancelled(job.ticket_id, job.task_type, request.by, request.why))
         if job.context is not None and job.phase is JobPhase.RUNNING and job.task is not None:
             job.context.cancel_reason = request.reason
             job.task.cancel(request.reason)
             return Cancelled.RUNNING
         self._withdraw(job)
-        self._finish(job, Finished.failed(Reason.CANCELLED, request.reason))
+        self._finish(job, _cancelled_while_waiting(job, request))
         return Cancelled.WAITING
 
     def _withdraw(self, job: Job) -> None:
@@ -423,7 +426,8 @@ class Lane:
         finally:
             if release is not None:
                 release.cancel()
-            job.phase = JobPhase.SETTLING
+            # Its next attempt must not be taken for this one.
+            job.phase, job.context = JobPhase.SETTLING, None
 
     async def _save_checkpoint(self, job: Job, data: dict[str, object]) -> None:
         assert job.state is not None
@@ -546,3 +550,13 @@ class Lane:
         expires_at = self._dispatcher.policy.expires_at(job.envelope)
         moments = [moment for moment in (deadline, expires_at) if moment is not None]
         return min(moments, default=None)
+
+
+def _cancelled_while_waiting(job: Job, request: CancelRequest) -> Finished:
+    """No executor is there that could end what an earlier attempt began elsewhere: the result says what goes on."""
+    finished = Finished.failed(Reason.CANCELLED, request.reason)
+    checkpoint = job.state.checkpoint if job.state else None
+    if checkpoint is None:
+        return finished
+    line = f"cancelled while it waited; its remote work is left running: {checkpoint}"
+    return replace(finished, result=replace(finished.result, logs=(line,)))

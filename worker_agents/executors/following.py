@@ -88,7 +88,8 @@ class Follower(Generic[S]):
     async def _follow(self) -> Followed[S]:
         clock = RemoteWorkClock(self.context, self.limit)
         hint: float | None = None
-        for polls, delay in enumerate(poll_delays(longest=self.longest, rng=self.rng), start=1):
+        delays = poll_delays(longest=self.longest, rng=self.rng, age=clock.passed())
+        for polls, delay in enumerate(delays, start=1):
             await self.context.sleep(min(heeding(delay, hint), clock.left()))
             status, hint = await self._look()
             if status is not None and status.is_over:

@@ -19,13 +19,20 @@ def poll_delays(
     factor: float = FACTOR,
     longest: float = LONGEST_SECONDS,
     rng: random.Random | None = None,
+    *,
+    age: float = 0.0,
 ) -> Iterator[float]:
     """Seconds to wait before each poll, for ever: quick work is seen quickly, slow work is not pestered.
 
-    The n-th is ``first`` * ``factor``ⁿ up to ``longest``, shortened by at most a fifth.
+    The n-th is ``first`` * ``factor``ⁿ up to ``longest``, shortened by at most a fifth. Work that is ``age`` seconds
+    old is looked at soon as well, and then as rarely as if it had been polled from its beginning: hand-overs of
+    slow work are no reason to pester it.
     """
     source = rng or random.Random()
     nominal = min(first, longest)
+    yield nominal * source.uniform(1.0 - JITTER, 1.0)
+    # Delays that grow by a factor are a line over the time that they add up to.
+    nominal = min(first * factor + (factor - 1.0) * age, longest)
     while True:
         yield nominal * source.uniform(1.0 - JITTER, 1.0)
         nominal = min(nominal * factor, longest)

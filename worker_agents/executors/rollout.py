@@ -265,7 +265,8 @@ class Rollout:
         return True
 
     def _delays(self) -> Iterator[float]:
-        return poll_delays(first=min(FIRST_POLL_SECONDS, self.interval), longest=self.interval, rng=self.rng)
+        first, age = min(FIRST_POLL_SECONDS, self.interval), self.context.seconds_since_checkpoint()
+        return poll_delays(first=first, longest=self.interval, rng=self.rng, age=age)
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -36,12 +36,16 @@ class Progress(StrEnum):
 
 @struct
 class Standing:
-    """``at`` is epoch ms of when a ticket was settled; ``attempt`` 0 before the first."""
+    """``at`` is epoch ms of when a ticket was settled, ``due_at`` of when it waits no longer; ``attempt`` 0 before the first.
+
+    A retry begins at ``due_at``, as soon as there is a slot; what waits for a dependency begins earlier, or fails then.
+    """
 
     progress: Progress
     detail: str = ""
     attempt: int = 0
     at: int | None = None
+    due_at: int | None = None
 
 
 class TicketBoard:
@@ -124,7 +128,8 @@ def _of_active(state: TicketState) -> Standing:
     match state.phase:
         case Phase.PARKED:
             # Before its first attempt a ticket is parked with attempt 1 to come.
-            return Standing(Progress.WAITING, state.reason or "for its turn", state.attempt)
+            due_at = state.due_at or None
+            return Standing(Progress.WAITING, state.reason or "for its turn", state.attempt, due_at=due_at)
         case Phase.STARTED:
             return Standing(Progress.RUNNING, f"on {state.owner.partition('#')[0]}", state.attempt)
         case Phase.CHECKPOINT:

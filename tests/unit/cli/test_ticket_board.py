@@ -1,9 +1,11 @@
 """How far tickets are, as the state topic tells, and what is news about them."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
-from worker_agents.cli.tickets import Changes
+from worker_agents.cli.tickets import Changes, document_of, one_line
 from worker_agents.kafka.codec import LedgerFact, encode_fact, encode_state
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.ticket_board import Progress, TicketBoard
@@ -49,6 +51,19 @@ def test_a_ticket_with_a_state(board: TicketBoard, known: KnownState, progress: 
 
     standing = board.standing(ticket())
     assert (standing.progress, standing.detail) == (progress, detail)
+
+
+def test_what_waits_says_until_when(board: TicketBoard) -> None:
+    due_at = 1_767_225_604_321
+    board.apply(state(replace(PARKED, attempt=2, reason="dependency_unavailable", due_at=due_at, delay=4.0)))
+
+    document = document_of(ticket(), board)
+    assert (document["progress"], document["attempt"], document["due_at"]) == (Progress.WAITING, 2, due_at)
+    assert one_line(document).endswith("WAITING  attempt 2  dependency_unavailable, until 2026-01-01 00:00:04Z")
+    for known in (replace(PARKED, due_at=0), STARTED, DONE):
+        board.apply(state(known))
+        assert document_of(ticket(), board)["due_at"] is None
+        assert "until" not in one_line(document_of(ticket(), board))
 
 
 def test_a_ticket_without_a_state(board: TicketBoard) -> None:

@@ -317,7 +317,7 @@ def record(
 
 
 class World:
-    """A dispatcher with one lane, woken, over a :class:`FakeJournal`."""
+    """A dispatcher with one lane, woken, over a :class:`FakeJournal`. ``others`` are executors that need no orders."""
 
     def __init__(
         self,
@@ -328,13 +328,14 @@ class World:
         journal: FakeJournal | None = None,
         clock: FakeClock | None = None,
         on_start: Callable[[Run], None] | None = None,
+        others: Iterable[BaseTaskExecutor[Any]] = (),
     ) -> None:
         self.clock = clock or FakeClock()
         self.events: list[Event] = []
         self.journal = journal or FakeJournal(self.clock)
         self.executors = {name: ScriptedExecutor(name, on_start) for name in task_types}
         registry = TaskExecutorRegistry()
-        for executor in self.executors.values():
+        for executor in (*self.executors.values(), *others):
             registry.register(executor)
         engine = ExecutionEngine(
             registry, RetryPolicy(base=2.0, longest=60.0, random=random.Random(0)), self.clock, self.events.append

@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.unit.dispatch.fakes import DENIED, DONE, World, let_it_work, record
+from tests.unit.dispatch.fakes import DENIED, DONE, Checkpoint, World, let_it_work, record
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.config import DispatchConfig, Ordering
+from worker_agents.dispatch.job import JobPhase
 from worker_agents.model.errors import IntegrationUnavailable, Reason
 from worker_agents.model.result import Status
+from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.telemetry.events import TicketCancelled
 
 REQUEST = CancelRequest("t", by="ana", why="wrong branch")
@@ -33,6 +35,36 @@ async def test_a_running_ticket_is_told_why_and_answered() -> None:
     assert [(event.by, event.why) for event in world.events if isinstance(event, TicketCancelled)] == [
         ("ana", "wrong branch")
     ]
+    world.assert_nothing_left()
+
+
+async def test_a_second_cancellation_does_not_interrupt_what_is_done_about_the_first() -> None:
+    world = World()
+    await world.accept(record(0, "t"))
+    task = world.lane.jobs["t"].task
+    assert task is not None
+    assert world.dispatcher.cancel(REQUEST) is Cancelled.RUNNING
+    assert world.dispatcher.cancel(CancelRequest("t", by="ben")) is Cancelled.RUNNING
+    assert task.cancelling() == 1
+    await world.work()
+    assert_cancelled(world, attempts=1)
+    assert [event.by for event in world.events if isinstance(event, TicketCancelled)] == ["ana"]
+    world.assert_nothing_left()
+
+
+async def test_an_attempt_that_is_about_to_begin_is_not_taken_for_the_one_before() -> None:
+    """A suspect holds its slot while its start is being written: there is no executor yet that could be told."""
+    world = World()
+    world.journal.known["t"] = TicketState(Phase.STARTED, 0, "other", delivery=4, began_at=1_000)
+    await world.accept(record(0, "t"))
+    await world.finish("t", IntegrationUnavailable("down", retry_after=5.0))
+    world.clock.advance(5.0)
+    await let_it_work()
+    assert world.lane.jobs["t"].phase is JobPhase.RUNNING
+    assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
+    await world.work()
+    assert_cancelled(world, attempts=1)
+    assert world.executor.history == ["t"]
     world.assert_nothing_left()
 
 
@@ -66,6 +98,29 @@ async def test_a_ticket_that_waits_for_its_retry_is_settled_at_once() -> None:
     assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
     await world.work()
     assert_cancelled(world, attempts=1)
+    world.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "logs"),
+    [(None, ()), ({"job": 1}, ("cancelled while it waited; its remote work is left running: {'job': 1}",))],
+)
+async def test_a_ticket_whose_wait_for_a_retry_is_just_being_written_is_settled_at_once(
+    checkpoint: dict[str, int] | None, logs: tuple[str, ...]
+) -> None:
+    world = World()
+    await world.accept(record(0, "t"))
+    if checkpoint is not None:
+        world.run("t").do(Checkpoint(checkpoint))
+        await world.work()
+    world.run("t").do(IntegrationUnavailable("down", retry_after=100.0))
+    await let_it_work()
+    assert [change.state.phase for change in world.journal.pending] == [Phase.PARKED]  # type: ignore[union-attr]
+    assert world.dispatcher.cancel(REQUEST) is Cancelled.WAITING
+    await world.work()
+    assert_cancelled(world, attempts=1)
+    assert isinstance(world.journal.known["t"], Done)
+    assert world.journal.answers[0].finished.result.logs == logs
     world.assert_nothing_left()
 
 

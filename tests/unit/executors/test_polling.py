@@ -28,6 +28,20 @@ def test_work_is_first_looked_at_after_half_a_second_and_never_less_often_than_e
     assert all(24 <= delay <= 30 for delay in delays[11:])
 
 
+def test_who_takes_over_looks_at_once_and_then_as_rarely_as_the_one_before() -> None:
+    class Unshaken(random.Random):
+        def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 # as the real one
+            return b
+
+    whole = list(itertools.islice(poll_delays(rng=Unshaken()), 20))
+    for polls in range(20):
+        first, second = itertools.islice(poll_delays(rng=Unshaken(), age=sum(whole[:polls])), 2)
+
+        assert first == 0.5
+        # Half a second has gone by meanwhile, which counts too.
+        assert whole[polls] - 1e-9 <= second <= whole[polls] + 0.25 + 1e-9
+
+
 def test_tickets_that_began_together_do_not_ask_together() -> None:
     schedules = [
         tuple(itertools.accumulate(itertools.islice(poll_delays(rng=random.Random(seed)), 20))) for seed in range(50)
