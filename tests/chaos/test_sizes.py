@@ -14,7 +14,7 @@ def filled(ticket_id: str, task_type: str, size: int) -> bytes:
     return frame % (ticket_id.encode(), task_type.encode(), b"x" * spare)
 
 
-async def test_oversized_records_do_not_stop_the_line(ships: Fleet, scenario: Scenario) -> None:
+async def test_tickets_and_results_of_nearly_1_mib(ships: Fleet, scenario: Scenario) -> None:
     await ships.configure("dlq", {"max.message.bytes": str(1024 * 1024)})
     worker = ships.worker()
     big = filled("big", "NO-SUCH-TYPE", NEARLY_1_MIB)

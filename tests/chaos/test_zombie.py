@@ -11,7 +11,7 @@ TICKETS = 40
 TASK_MS = 14_000
 
 
-async def test_paused_zombie_publishes_nothing(ships: Fleet, scenario: Scenario) -> None:
+async def test_zombie_that_wakes_with_a_stale_assignment(ships: Fleet, scenario: Scenario) -> None:
     zombie = ships.worker()
     await zombie.says("partition_opened", ships.partitions)
     tickets = [f"z-{number}" for number in range(TICKETS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
 from tests.support.fleet import Fleet, duplicates, probe
@@ -146,16 +146,3 @@ async def test_same_id_in_two_partitions_is_reported(wide: Fleet) -> None:
     assert {told["partition"], told["other_partition"]} == {"0", "1"}
     records = await wide.read("results", lambda found: len(found) >= 2, timeout=30)
     assert [json.loads(record.value)["status"] for record in records] == ["COMPLETED"] * 2
-
-
-async def test_a_partition_is_read_from_where_its_group_stood_before(ships: Fleet) -> None:
-    """A group that another program had used keeps its offset: it is neither run again from the start, nor skipped."""
-    await ships.submit([probe(f"before-{number}") for number in range(5)])
-    async with ships.consumer(group_id=ships.group) as other_program:
-        tp = TopicPartition(ships.topics["tickets"], 0)
-        other_program.assign([tp])
-        await other_program.commit({tp: 3})
-    ships.worker()
-    results = await ships.results(2)
-    assert {result["ticket_id"] for result in results} == {"before-3", "before-4"}
-    assert ships.probe_starts() == {"before-3": 1, "before-4": 1}
