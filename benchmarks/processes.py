@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,10 @@ class TalkingProcess:
         if not line:
             raise RuntimeError("a process of the benchmark ended before it was done; what it said is above")
         return line
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     async def __aenter__(self) -> Self:
         return self

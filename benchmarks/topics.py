@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -59,13 +59,15 @@ async def empty_topics(bootstrap_servers: str) -> BenchTopics:
     return topics
 
 
-async def fill(topics: BenchTopics, tickets: int, **fields: object) -> None:
-    """Produce ``tickets`` tickets, evenly over the partitions; ``fields`` are other than those of a BENCH ticket."""
+async def fill(
+    topics: BenchTopics, tickets: int, *, partitions: Sequence[int] = range(PARTITIONS["tickets"]), **fields: object
+) -> None:
+    """Produce ``tickets`` tickets, evenly over ``partitions``; ``fields`` are other than those of a BENCH ticket."""
     producer = AIOKafkaProducer(bootstrap_servers=topics.bootstrap_servers, max_batch_size=500_000)
     await producer.start()
     try:
-        for partition in range(PARTITIONS["tickets"]):
-            numbers = range(partition, tickets, PARTITIONS["tickets"])
+        for first, partition in enumerate(partitions):
+            numbers = range(first, tickets, len(partitions))
             await _fill(producer, TopicPartition(topics.name("tickets"), partition), numbers, fields)
     finally:
         await producer.stop()
