@@ -33,6 +33,8 @@ _RETRY_DELAY = 0.5
 _LEAVE_LIMIT = 10.0
 # Only an administrator mends it; the start has checked that nothing was missing (``permissions``).
 _FORBIDDEN_DELAY = 5.0
+# A member learns of a rebalance by its next heartbeat only: partitions that were handed over lie idle until then.
+_LONGEST_HEARTBEAT = 1.0
 
 
 Room = Callable[[float], Awaitable[bool]]
@@ -48,6 +50,11 @@ class ConsumerConfig:
     tickets_topic: str
     session_timeout: float
     hand_over_limit: float
+
+
+def heartbeat_interval(session_timeout: float) -> float:
+    """Seconds between heartbeats: ten in a short session, and never so rare that a hand-over waits for long."""
+    return min(session_timeout / 10, _LONGEST_HEARTBEAT)
 
 
 class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -82,7 +89,7 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             isolation_level="read_committed",
             partition_assignment_strategy=(StickyPartitionAssignor,),
             session_timeout_ms=int(config.session_timeout * 1000),
-            heartbeat_interval_ms=int(min(config.session_timeout / 10, 3.0) * 1000),
+            heartbeat_interval_ms=int(heartbeat_interval(config.session_timeout) * 1000),
             rebalance_timeout_ms=int(config.session_timeout * 1000),
             fetch_max_wait_ms=_POLL_TIMEOUT_MS,
         )
