@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.fire.driver import Plan, fight
 from tests.support.tools import tool
 
-FAULTS_A_MINUTE = 16
+FAULTS_A_MINUTE = 20
 LEAST_KINDS = 8
 
 
@@ -25,7 +25,7 @@ def seed() -> int:
 @pytest.mark.timeout(480)
 # Clients of the driver itself lose their brokers too, and aiokafka does not always let them be closed.
 @pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("brokers", "faults"), [(1, 10), (3, 24)], ids=["one broker", "three brokers"])
+@pytest.mark.parametrize(("brokers", "faults"), [(1, 8), (3, 23)], ids=["one broker", "three brokers"])
 async def test_the_promise_under_fire(
     brokers: int, faults: int, seed: int, tmp_path: Path, closing_lines: list[str]
 ) -> None:

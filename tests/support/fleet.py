@@ -273,6 +273,15 @@ class Fleet:
             offsets = await admin.list_consumer_group_offsets(self.group)
             return {tp.partition: offset.offset for tp, offset in offsets.items()}
 
+    async def settled(self, count: int, patience: float = 30.0) -> int:
+        """Records settled in all partitions, as the group committed it: once they are ``count``, or when patience ends."""
+        end = time.monotonic() + patience
+        while (found := sum(floor or 0 for floor in (await self.committed_floor()).values())) < count:
+            if time.monotonic() > end:
+                break
+            await asyncio.to_thread(time.sleep, 0.2)  # the group tells nobody of its commits
+        return found
+
     async def reset_offsets(self, offset: int) -> None:
         """What ``kafka-consumer-groups.sh --reset-offsets`` does, once no member is left in the group."""
         partitions = self.partitions_of("tickets")
