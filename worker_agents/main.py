@@ -28,13 +28,19 @@ from worker_agents.kafka.topics import TopicNames
 from worker_agents.kafka.worker import KafkaWorker, KafkaWorkerConfig
 from worker_agents.model.clock import Clock, SystemClock
 from worker_agents.model.errors import SettingsInvalid
-from worker_agents.settings import Settings
+from worker_agents.overview import Overview, Surroundings
+from worker_agents.settings import Settings, describe
 from worker_agents.telemetry.events import Emit, EventBus
+from worker_agents.telemetry.history import History
 from worker_agents.telemetry.logs import LogSubscriber
+from worker_agents.telemetry.masking import SecretMasker
 from worker_agents.telemetry.metrics import BREAKER_STATE, Metrics, MetricsSubscriber
 from worker_agents.web.actions import action_routes
+from worker_agents.web.api import api_routes
 from worker_agents.web.app import create_app
+from worker_agents.web.page import LiveFeed, page_routes
 from worker_agents.web.server import HttpServer
+from worker_agents.web.views import SettingView
 
 
 def build(
@@ -58,18 +64,17 @@ def build(
     registry = task_executors(settings, integrations, bus.emit, executors)
     bus.subscribe(LogSubscriber())
     bus.subscribe(MetricsSubscriber(metrics, registry.types()))
+    history = History(clock)
+    bus.subscribe(history)
     for subscriber in subscribers:
         bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
+    overview = Overview(_surroundings(settings, registry, integrations), status, history, clock)
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)
     parts = Parts(
         kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit),
         dispatcher=dispatcher,
-        http=HttpServer(
-            create_app(status, metrics, action_routes(dispatcher, settings.admin_token)),
-            settings.http_host,
-            settings.http_port,
-        ),
+        http=_http_server(settings, status, metrics, overview, dispatcher),
         metrics=metrics,
         close=integrations.close,
     )
@@ -77,8 +82,44 @@ def build(
     application = Application(config, parts, clock, bus.emit)
     status.observe(application)
     status.provide_gauges(metrics)
+    overview.observe(application)
     metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
     return application
+
+
+def _http_server(
+    settings: Settings, status: WorkerStatus, metrics: Metrics, overview: Overview, dispatcher: Dispatcher
+) -> HttpServer:
+    feed = LiveFeed()
+    routes = [
+        *action_routes(dispatcher, settings.admin_token),
+        *api_routes(overview),
+        *page_routes(overview, feed),
+    ]
+    app = create_app(status, metrics, routes)
+    return HttpServer(app, settings.http_host, settings.http_port, on_stop=feed.close)
+
+
+def _surroundings(settings: Settings, registry: TaskExecutorRegistry, integrations: Integrations) -> Surroundings:
+    rows = describe(settings)
+    return Surroundings(
+        worker_id=settings.worker_id,
+        task_types=registry.types(),
+        integrations={
+            "code_forge": settings.code_forge_enabled,
+            "opa": settings.opa_enabled,
+            "argocd": settings.argocd_enabled,
+            "trivy": settings.trivy_enabled,
+            "vault": settings.vault_enabled,
+        },
+        breakers=integrations.breakers,
+        settings=tuple(
+            SettingView(variable=row.variable, value=row.value_masked, source=row.source, description=row.description)
+            for row in rows
+        ),
+        masker=SecretMasker(settings.secret_values()),
+        trace_url=settings.trace_url_template,
+    )
 
 
 def _refuse_references(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from worker_agents.dispatch.config import DispatchConfig
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.lane import Lane
-from worker_agents.dispatch.scheduler import Scheduler
+from worker_agents.dispatch.scheduler import QueueUsage, Scheduler
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit
 
@@ -49,6 +49,10 @@ class Dispatcher:
     @property
     def running(self) -> int:
         return self._scheduler.running
+
+    def slots(self) -> list[QueueUsage]:
+        """The slots of each task type that had tickets so far."""
+        return self._scheduler.usage()
 
     @property
     def buffered(self) -> int:

@@ -33,6 +33,7 @@ from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
 from worker_agents.model.ticket import Envelope, Ticket, ticket_of
 from worker_agents.telemetry.events import (
+    CheckpointSaved,
     DeadLettered,
     DuplicateSeen,
     ExecutorCrashed,
@@ -433,6 +434,7 @@ class Lane:
         assert job.state is not None
         began = job.state.checkpoint_at or self._clock.now_ms()
         await self._remember(job, replace(job.state, phase=Phase.CHECKPOINT, checkpoint=data, checkpoint_at=began))
+        self._emit(CheckpointSaved(job.ticket_id, job.task_type, job.attempt, data))
 
     def _release_from_isolation(self, job: Job) -> asyncio.Task[None]:
         """One that lives long enough while it is alone did not kill its workers."""

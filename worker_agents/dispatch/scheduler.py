@@ -27,6 +27,16 @@ class Schedulable(Protocol):
     def urgency(self) -> Urgency: ...
 
 
+@dataclass(frozen=True, slots=True)
+class QueueUsage:
+    """The slots of one task type (or of the suspects): how many run, may run, and are ready but do not run yet."""
+
+    queue: str
+    running: int
+    limit: int
+    waiting: int
+
+
 T = TypeVar("T", bound=Schedulable)
 _Heap = list[tuple[Urgency, int, T]]
 
@@ -98,6 +108,13 @@ class Scheduler(Generic[T]):
     def isolates(self) -> bool:
         """Whether a suspect that starts now is the only one."""
         return self._queue(ISOLATED).limit == 1
+
+    def usage(self) -> list[QueueUsage]:
+        """The slots of each type that had tickets so far."""
+        return [
+            QueueUsage(name, queue.running, min(queue.limit, self._total), queue.waiting + queue.begun - queue.running)
+            for name, queue in self._queues.items()
+        ]
 
     def add(self, item: T) -> None:
         self._place(item, "ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -37,7 +38,11 @@ class AttemptPlan:
 
 
 class AttemptContext(ExecutionContext):
-    """Implements :class:`ExecutionContext` over a journal."""
+    """Implements :class:`ExecutionContext` over a journal.
+
+    ``began_at``, ``ends_at`` (when its time limit is up) and ``progress_at`` are epoch milliseconds; ``progress`` is the
+    beginning of the latest line of its log.
+    """
 
     def __init__(self, plan: AttemptPlan, time_limit: float, clock: Clock) -> None:
         deadline = plan.ticket.sla.deadline
@@ -46,7 +51,10 @@ class AttemptContext(ExecutionContext):
         self.deadline = None if deadline is None else deadline / 1000
         self.resumed_from = plan.checkpoint
         self.cancel_reason = None
+        self.began_at = clock.now_ms()
+        self.ends_at = self.began_at + int(time_limit * 1000)
         self.progress = ""
+        self.progress_at: int | None = None
         self._plan = plan
         self._clock = clock
         self._ends_at = clock.monotonic() + time_limit
@@ -56,6 +64,10 @@ class AttemptContext(ExecutionContext):
     @property
     def logs(self) -> tuple[str, ...]:
         return tuple(self._logs)
+
+    def log_tail(self, lines: int) -> tuple[str, ...]:
+        """The latest so many lines, oldest first."""
+        return tuple(islice(self._logs, max(len(self._logs) - lines, 0), None))
 
     async def checkpoint(self, data: dict[str, Any]) -> None:
         try:
@@ -77,7 +89,7 @@ class AttemptContext(ExecutionContext):
 
     def log(self, line: str) -> None:
         self._logs.append(line if len(line) <= MAX_LOG_LINE else f"{line[:MAX_LOG_LINE]}…")
-        self.progress = line[:200]
+        self.progress, self.progress_at = line[:200], self._clock.now_ms()
 
     def remaining(self) -> float:
         return max(self._ends_at - self._clock.monotonic(), 0.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from worker_agents.dispatch.job import Job
 from worker_agents.dispatch.journal import Journal
 from worker_agents.kafka.codec import Owner
 from worker_agents.kafka.connection import KafkaConnection
@@ -56,6 +57,11 @@ class NotOpenable(Exception):
 
 class Lane(Protocol):
     """The dispatch side of a partition: its tickets, from arrival to settlement."""
+
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """Its unsettled tickets, by id."""
+        ...
 
     def accept(self, envelope: Envelope) -> None:
         """Take a record in. Its receipt is settled through the journal sooner or later."""

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from worker_agents.settings.values import LowerCase, Port, Token, UpperCase, Url, WorkerId
 
@@ -32,6 +32,12 @@ def _unique_name() -> str:
 
 def _format_for_reader() -> LogFormat:
     return "console" if sys.stderr is not None and sys.stderr.isatty() else "json"
+
+
+def _with_trace_id(template: str) -> str:
+    if template and not (template.startswith(("http://", "https://")) and "{trace_id}" in template):
+        raise ValueError("must be an http(s) address with {trace_id} in it")
+    return template
 
 
 class ServiceSettings(BaseModel):
@@ -67,3 +73,6 @@ class ServiceSettings(BaseModel):
     )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of traces for the ratio samplers.")
     otel_sdk_disabled: bool = Field(False, description="Turn tracing off although an endpoint is set.")
+    trace_url_template: Annotated[str, AfterValidator(_with_trace_id)] = Field(
+        "", description="Address of a trace in your tracing system, with {trace_id} in it; the status page links to it."
+    )

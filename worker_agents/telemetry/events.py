@@ -7,7 +7,7 @@ stable log name, ``level`` the log level. Durations are seconds, ages seconds, s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from worker_agents.model.structs import struct
@@ -64,6 +64,16 @@ class AttemptEnded(TicketEvent):
     attempt: int
     outcome: str
     duration: float
+
+
+@struct
+class CheckpointSaved(TicketEvent):
+    """Remote work is remembered durably; ``data`` is what the executor gave, a JSON object."""
+
+    event: ClassVar[str] = "checkpoint_saved"
+    level: ClassVar[int] = logging.DEBUG
+    attempt: int
+    data: Mapping[str, object]
 
 
 @struct

@@ -1,4 +1,4 @@
-"""The HTTP application: liveness, readiness, metrics, actions."""
+"""The HTTP application: liveness, readiness, metrics, and whatever routes it is given."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from worker_agents.web.status import Liveness, MetricsSource, Readiness, Service
 _NOT_CACHED = {"Cache-Control": "no-store"}
 
 
-def create_app(status: ServiceStatus, metrics: MetricsSource, actions: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application; :class:`HttpServer` serves it. ``actions`` are the routes of ``web.actions``."""
+def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application; :class:`HttpServer` serves it. ``routes`` are those of ``web.actions``, ``web.api``, ``web.page``."""
 
     async def health(_: Request) -> Response:
         return _answer(status.liveness(), well="alive", ill="stuck")
@@ -33,7 +33,7 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, actions: Sequence[
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics_text),
-            *actions,
+            *routes,
         ]
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import uvicorn
@@ -19,10 +19,11 @@ _BACKLOG = 128
 
 
 class HttpServer:
-    """Serves ``app`` on ``host`` and ``port``; port 0 picks a free one."""
+    """Serves ``app`` on ``host`` and ``port``; port 0 picks a free one. ``on_stop`` ends what would be answered for ever."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, *, on_stop: Callable[[], None] = lambda: None) -> None:
         self._app = app
+        self._on_stop = on_stop
         self._host = host
         self._requested_port = port
         self._socket: socket.socket | None = None
@@ -50,6 +51,7 @@ class HttpServer:
         """Finish the requests that run, then close. Does nothing when it was never started."""
         if self._server is None or self._serving is None:
             return
+        self._on_stop()
         self._server.should_exit = True
         await self._serving
         self._server = self._serving = self._socket = None
