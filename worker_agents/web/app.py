@@ -28,7 +28,7 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[B
     async def metrics_text(_: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE, headers=_NOT_CACHED)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", health),
             Route("/ready", ready),
@@ -36,6 +36,9 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[B
             *routes,
         ]
     )
+    # A redirection would repeat the Host header of whoever asks.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _answer(finding: Liveness | Readiness, *, well: str, ill: str) -> Response:

@@ -51,7 +51,14 @@ def every_event() -> list[type[events.Event]]:
 
 
 def sample(kind: type[events.Event]) -> events.Event:
-    values = {"int": 1, "float": 0.5, "bool": True, "str": "text", "tuple[str, ...]": ("A", "B"), "Mapping[str, object]": {}}
+    values = {
+        "int": 1,
+        "float": 0.5,
+        "bool": True,
+        "str": "text",
+        "tuple[str, ...]": ("A", "B"),
+        "Mapping[str, object]": {},
+    }
     return kind(**{field.name: values[str(field.type)] for field in dataclasses.fields(kind)})
 
 
