@@ -24,7 +24,7 @@ class ProbeParameters(Parameters):
     """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output.
 
     With ``tick_ms`` it notes ``tick`` so often while it sleeps: who worked on a ticket, and when. ``retry_after`` is the
-    wait in seconds that its errors ask for.
+    wait in seconds that its errors ask for. ``log`` is a line that it logs, ``mark`` goes into a checkpoint.
     """
 
     sleep_ms: float = 0.0
@@ -34,6 +34,8 @@ class ProbeParameters(Parameters):
     retry_after: float | None = None
     die: bool = False
     output_bytes: int = 0
+    log: str = ""
+    mark: str = ""
 
 
 class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
@@ -50,6 +52,10 @@ class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
         if context.attempt <= wanted.errors:
             message = f"error {context.attempt} of {wanted.errors}"
             raise TaskError(message, retryable=True, retry_after=wanted.retry_after)
+        if wanted.log:
+            context.log(wanted.log)
+        if wanted.mark:
+            await context.checkpoint({"mark": wanted.mark})
         await self._sleep(wanted, ticket, context)
         note("end", ticket, context)
         output = {"text": "x" * wanted.output_bytes} if wanted.output_bytes else {}
