@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -94,6 +98,54 @@ async def test_a_ticket_tells_its_story_and_its_checkpoint(ships: Fleet) -> None
     assert (again["ticket"], again["result"]["attempts"]) == (None, 3)
     assert marked["checkpoint"] == {"mark": "place 7"}
     assert [entry["event"] for entry in marked["timeline"]] == ["attempt_started", "checkpoint_saved"]
+
+
+async def test_the_command_line_tells_it_of_every_worker(ships: Fleet) -> None:
+    first, second = free_ports(2)
+    for port in (first, second):
+        ships.worker(HTTP_PORT=str(port), HTTP_HOST="0.0.0.0")  # the leases have the name of this machine
+    await ships.submit([probe("runs", sleep_ms=600_000, log="half way")])
+    for port in (first, second):
+        await told(port, lambda d: [p["phase"] for p in d["partitions"]] == ["open"])
+
+    everyone = command(ships, "status")
+    assert everyone.returncode == 0, everyone.stderr
+    assert "Working: 1 running; 1 ticket, oldest " in everyone.stdout
+    assert "Idle: no tickets in 1 partition" in everyone.stdout
+    texts = [command(ships, "status", "--url", f"http://127.0.0.1:{port}") for port in (first, second)]
+    assert [text.returncode for text in texts] == [0, 0]
+    busy = next(text.stdout for text in texts if "runs" in text.stdout)
+    assert "Working: 1 running; 1 ticket, oldest " in busy
+    assert "half way" in busy
+    (document,) = json.loads(command(ships, "status", "--url", f"http://127.0.0.1:{first}", "--json").stdout)
+    assert document["worker"]["worker_id"] in ("worker-1", "worker-2")
+
+
+def test_the_command_line_says_when_there_is_no_worker(kafka: Any) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "worker_agents.cli", "status", "--url", "http://127.0.0.1:1"],
+        env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert "http://127.0.0.1:1: All connection attempts failed" in answer.stderr
+
+
+def command(ships: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker_agents.cli", *arguments],
+        env={
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": ships.bootstrap_servers,
+            "KAFKA_CONSUMER_GROUP_ID": ships.group,
+            **{f"KAFKA_{kind.upper()}_TOPIC": topic for kind, topic in ships.topics.items()},
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def test_a_worker_that_drains_says_so_and_is_not_ready(ships: Fleet) -> None:

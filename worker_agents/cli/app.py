@@ -191,6 +191,19 @@ def tickets(
     show_tickets(RecordFilter(ticket, status, task_type, plan), limit=limit, follow=follow, as_json=as_json)
 
 
+@app.command(rich_help_panel="Work")
+def status(
+    url: Annotated[
+        str | None, typer.Option("--url", help="Only the worker at this address; by default all that hold partitions.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how each worker does: what runs, what waits and why; exit code 1 when one does not answer."""
+    from worker_agents.cli.status import show_status
+
+    show_status(url=url, as_json=as_json)
+
+
 @dlq.command("list")
 def dlq_list(
     *,

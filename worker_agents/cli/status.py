@@ -1,0 +1,123 @@
+"""``worker-agents status``: what each worker says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from worker_agents.cli.access import complete, reach, settings_of_command
+from worker_agents.cli.exits import CommandFailed, NotFound
+from worker_agents.cli.output import print_json, print_table, printable
+from worker_agents.cli.tickets import board_of
+from worker_agents.model.words import span
+from worker_agents.settings import Settings
+
+JsonObject = dict[str, Any]
+
+_SECONDS = 10.0
+_SHOWN = 10
+
+
+def show_status(*, url: str | None, as_json: bool) -> None:
+    """Print a line for each worker, and more of the only one, or of that at ``url``.
+
+    Raises :class:`CommandFailed` when a worker does not answer, after the others were printed.
+    """
+    answers = complete(_ask_all([url] if url else complete(_addresses(settings_of_command()))))
+    told = {address: answer for address, answer in answers.items() if isinstance(answer, dict)}
+    silent = {address: answer for address, answer in answers.items() if isinstance(answer, str)}
+    if as_json:
+        print_json([{"url": address, **document} for address, document in told.items()])
+    elif len(told) == 1 and not silent:
+        _print_worker(next(iter(told.values())))
+    elif told:
+        _print_workers(told)
+    if silent:
+        words = "; ".join(f"{address}: {why}" for address, why in silent.items())
+        raise CommandFailed(f"not every worker answers ({words}); an address as seen from here goes into --url")
+
+
+async def _addresses(settings: Settings) -> list[str]:
+    """Those that the holders of partitions wrote into their leases."""
+    cluster = await reach(settings)
+    board = await board_of(cluster)
+    owners = [board.owner_of(number) for number in range(cluster.partitions(cluster.names.tickets))]
+    urls = {owner.url for owner in owners if owner is not None and owner.url and not owner.handed_over}
+    if not urls:
+        raise NotFound(f"no worker holds a partition of {cluster.names.tickets}")
+    return sorted(urls)
+
+
+async def _ask_all(addresses: Sequence[str]) -> dict[str, JsonObject | str]:
+    """The document of each, or why there is none."""
+    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
+        answers = await asyncio.gather(*(_ask(http, address) for address in addresses))
+    return dict(zip(addresses, answers, strict=True))
+
+
+async def _ask(http: httpx.AsyncClient, address: str) -> JsonObject | str:
+    try:
+        response = await http.get(f"{address.rstrip('/')}/api/v1/status")
+        response.raise_for_status()
+        document = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return str(error) or type(error).__name__
+    return document if isinstance(document, dict) and "summary" in document else "it answers, but not as a worker"
+
+
+def _print_workers(told: dict[str, JsonObject]) -> None:
+    print_table(
+        ("worker", "address", "partitions", "running", "waiting", "state"),
+        [
+            (
+                document["worker"]["worker_id"],
+                address,
+                str(len(document["partitions"])),
+                f"{document['running_total']:,}",
+                f"{document['waiting_total']:,}",
+                document["summary"],
+            )
+            for address, document in told.items()
+        ],
+    )
+
+
+def _print_worker(document: JsonObject) -> None:
+    worker = document["worker"]
+    print(printable(f"{worker['worker_id']} {worker['version']}: {document['summary']}"))
+    if document["running"]:
+        print_table(
+            ("running", "type", "attempt", "time left", "progress"),
+            [_running(t, document["at"]) for t in _first(document["running"])],
+        )
+    if document["waiting"]:
+        print_table(
+            ("waiting", "type", "because of", "due in", "what happened"),
+            [_waiting(t, document["at"]) for t in _first(document["waiting"])],
+        )
+    trouble = [
+        item for item in document["integrations"] if item["breaker"] not in (None, "closed") or item["simulated"]
+    ]
+    if trouble:
+        print_table(
+            ("integration", "breaker", "simulated", "last error"),
+            [(item["label"], item["breaker"] or "", str(item["simulated"]), item["last_failure"]) for item in trouble],
+        )
+
+
+def _first(tickets: Sequence[JsonObject]) -> Sequence[JsonObject]:
+    return tickets[:_SHOWN]
+
+
+def _running(ticket: JsonObject, now_ms: int) -> Sequence[str]:
+    left = span((ticket["ends_at"] - now_ms) / 1000) if ticket["ends_at"] else ""
+    return ticket["ticket_id"], ticket["task_type"], str(ticket["attempt"]), left, ticket["progress"]
+
+
+def _waiting(ticket: JsonObject, now_ms: int) -> Sequence[str]:
+    due = span((ticket["due_at"] - now_ms) / 1000) if ticket["due_at"] else ""
+    why = " ".join((ticket["reason"].replace("_", " "), *ticket["waits_for"]))
+    return ticket["ticket_id"], ticket["task_type"], why, due, ticket["message"]
