@@ -1,6 +1,7 @@
 """Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio.
 
-Then what thousands of waiting pipelines cost it, and how soon they have a worker again. ``python -m benchmarks pipelines`` runs one measurement by its name.
+Then what thousands of waiting pipelines cost it, how soon it answers over HTTP meanwhile, and how soon they have a worker
+again. ``python -m benchmarks pipelines`` runs one measurement by its name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.pages import pages
 from benchmarks.processes import ROOT, talking_process
 from benchmarks.recovery import recovery
 from benchmarks.topics import empty_topics, fill, filled_topics
@@ -119,7 +121,7 @@ async def pipelines(broker: EmbeddedKafka) -> None:
     )
 
 
-MEASUREMENTS = {"no-op": no_op, "waiting": waiting, "pipelines": pipelines, "recovery": recovery}
+MEASUREMENTS = {"no-op": no_op, "waiting": waiting, "pipelines": pipelines, "pages": pages, "recovery": recovery}
 
 
 async def main(names: Sequence[str]) -> None:
