@@ -97,6 +97,11 @@ class Dispatcher:
         """Where else a ticket is known, of the partitions that this worker holds."""
         return next((lane.place for lane in self.lanes if lane is not here and lane.knows(ticket_id)), None)
 
+    def last_moment_ms(self, job: Job) -> int | None:
+        """The deadline, or the time after which the record may vanish: no wait outlasts the earlier of them."""
+        moments = (job.read().sla.deadline, self.policy.expires_at(job.envelope))
+        return min((moment for moment in moments if moment is not None), default=None)
+
     def enqueue(self, job: Job) -> None:
         job.phase = JobPhase.READY
         surplus = self._scheduler.surplus
