@@ -37,7 +37,7 @@ class Job:
 
     ``receipts`` are its record and those of its duplicates; ``state`` is what is durable, or on its way. It is
     ``finishing`` once its final result is on its way too. A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
-    ``replays`` are the ticket's so far, the present one last.
+    ``replays`` are the ticket's so far, the present one last. ``before_start`` is the state that its latest *started* replaced.
     """
 
     lane: Lane
@@ -47,6 +47,7 @@ class Job:
     receipts: list[int]
     ticket: Ticket | None
     state: TicketState | None
+    before_start: TicketState | None = None
     isolated: bool = False
     finishing: bool = False
     attempt: int = 1

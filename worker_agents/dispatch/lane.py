@@ -24,8 +24,9 @@ from worker_agents.dispatch.admission import (
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
+from worker_agents.dispatch.retrying import Retried, RetryRequest
 from worker_agents.dispatch.settling import answer_of, event_of, settlement_of
-from worker_agents.dispatch.waiting import WAIT_DEPENDENCY, WaitingRoom
+from worker_agents.dispatch.waiting import WAIT_DEPENDENCY, WAIT_KEY, WAIT_PAUSE, WaitingRoom
 from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
 from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
@@ -42,6 +43,7 @@ from worker_agents.telemetry.events import (
     TicketIsolated,
     TicketReleased,
     TicketReplayed,
+    TicketRetried,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ if TYPE_CHECKING:
 
 _RUNNING = Finished(Status.RUNNING, TaskResult(success=False))
 _UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
+_WAITS_FOR_OTHERS = {
+    WAIT_DEPENDENCY: Retried.DEPENDENCY,
+    WAIT_KEY: Retried.KEY_ORDER,
+    WAIT_PAUSE: Retried.PAUSED,
+}
 
 
 class Lane:
@@ -141,6 +148,41 @@ class Lane:
         self._dispatcher.release(job)
         job.attempt -= 1
 
+    def retry_now(self, request: RetryRequest) -> Retried:
+        """Begin a ticket's next attempt at once, where it waits for nothing but its time."""
+        job = self.jobs.get(request.ticket_id)
+        if job is None:
+            known = self._journal.lookup(request.ticket_id)
+            return Retried.SETTLED if isinstance(known, Done) else Retried.UNKNOWN
+        if job.phase is not JobPhase.PARKED:
+            return Retried.RUNNING if job.phase in _UNDER_WAY else Retried.READY
+        if (other := _WAITS_FOR_OTHERS.get(job.why_waiting)) is not None:
+            return other
+        if job.task_type in self._dispatcher.pauses:
+            return Retried.PAUSED
+        self._emit(TicketRetried(job.ticket_id, job.task_type, request.by, request.why, job.attempt, job.why_waiting))
+        self._waiting.bring_forward(job)
+        return Retried.NOW
+
+    def hold(self, job: Job) -> None:
+        """Its type is paused: it waits outside the queue for that to end, wherever it is on its way to a slot."""
+        if job.task is not None:
+            job.task.cancel("paused before it began")
+            job.task = None
+        self._dispatcher.release(job)
+        if job.phase in (JobPhase.ARMING, JobPhase.ARMED):
+            self._waiting.unstart(job)
+        self._waiting.wait_for_resume(job)
+
+    def paused_jobs(self, task_type: str) -> list[Job]:
+        """Those that wait for that pause to end, in the order of their arrival."""
+        return [job for job in self.jobs.values() if job.why_waiting == WAIT_PAUSE and job.task_type == task_type]
+
+    def resume(self, job: Job) -> None:
+        """The pause is over."""
+        if self._has(job) and job.why_waiting == WAIT_PAUSE:
+            self._waiting.end_wait(job)
+
     async def suspend(self) -> None:
         """Start nothing new, and give back what has not begun: it is read again, and others need its place."""
         self._quiet = True
@@ -220,7 +262,7 @@ class Lane:
     def consider(self, job: Job) -> None:
         """Schedule the job, or let it wait for what it needs first."""
         state, ticket = job.state, job.read()
-        if state is not None and state.has_begun:
+        if state is not None and (state.has_begun or state.reason == WAIT_PAUSE):
             self._dispatcher.enqueue(job)
             return
         if state is not None and state.reason != WAIT_DEPENDENCY:
@@ -244,7 +286,7 @@ class Lane:
             if self._has(job):
                 self._held.append(job)
         else:
-            job.phase = JobPhase.ARMING
+            job.phase, job.before_start = JobPhase.ARMING, job.state
             job.task = asyncio.create_task(self._process(job))
 
     async def _process(self, job: Job) -> None:
@@ -274,7 +316,8 @@ class Lane:
         finally:
             # A suspect keeps its place until its end is durable: the next one may kill the worker at once, and this
             # one would be found as if it had been alone with it.
-            if not job.isolated:
+            # One whose type was paused has left its place already, and may have another by now.
+            if not job.isolated and job.task is asyncio.current_task():
                 self._dispatcher.release(job)
 
     async def _record_started(self, job: Job) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WAIT_DEPENDENCY = "dependency"
 WAIT_KEY = "key_order"
+WAIT_PAUSE = "paused"
 
 _WOKEN_AT_ONCE = 100
 
@@ -84,6 +85,40 @@ class WaitingRoom:
             delay = max((last - now_ms) / 1000, 0.0)
         self._park(job, reason)
         job.timer = self._clock.call_later(delay, lambda: self._waited(job))
+
+    def wait_for_resume(self, job: Job) -> None:
+        """Park the job until the pause of its type is over, or until its last moment where that comes first.
+
+        In memory only, as the pause is.
+        """
+        last = self._dispatcher.last_moment_ms(job)
+        self._emit(
+            TicketWaiting(job.ticket_id, job.task_type, WAIT_PAUSE, self._dispatcher.pauses.remaining(job.task_type))
+        )
+        self._park(job, WAIT_PAUSE)
+        if last is not None:
+            delay = max((last - self._clock.now_ms()) / 1000, 0.0)
+            job.timer = self._clock.call_later(delay, lambda: self._waited(job))
+
+    def unstart(self, job: Job) -> None:
+        """Its *started* may be durable, but it does not begin for now: whoever takes over must not think that it did."""
+        if job.state is not job.before_start:
+            job.state = job.before_start
+            job.state = self.parked_state(job, WAIT_PAUSE, 0.0)
+            self._journal.record(job.ticket_id, job.state)
+
+    def end_wait(self, job: Job) -> None:
+        """What the parked job waited for is over: it is ready."""
+        job.read()
+        self._unpark(job)
+        self._dispatcher.enqueue(job)
+
+    def bring_forward(self, job: Job) -> None:
+        """The job's next attempt is due now, here and for whoever takes the ticket over before it begins."""
+        reason = job.why_waiting
+        job.state = self.parked_state(job, reason, 0.0)
+        self._journal.record(job.ticket_id, job.state)
+        self.end_wait(job)
 
     def parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
         """What is to be remembered of a job that waits for ``delay`` seconds."""
