@@ -31,9 +31,11 @@ from worker_agents.model.errors import SettingsInvalid
 from worker_agents.settings import Settings
 from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.logs import LogSubscriber
-from worker_agents.telemetry.metrics import BREAKER_STATE, Metrics, MetricsSubscriber
+from worker_agents.telemetry.metrics import BREAKER_STATE, TASK_TYPE_PAUSED, Metrics, MetricsSubscriber
 from worker_agents.web.actions import action_routes
 from worker_agents.web.app import create_app
+from worker_agents.web.audit import Audit
+from worker_agents.web.operator_actions import OperatorActions, Service
 from worker_agents.web.server import HttpServer
 
 
@@ -62,11 +64,20 @@ def build(
         bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)
+    kafka = KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit)
+    service = Service(
+        dispatcher,
+        kafka.dead_letters,
+        kafka.holders,
+        drain=lambda: application.drain(),  # noqa: PLW0108 # it is made further down, of what this is part of
+        probe=integrations.probe_now,
+    )
+    actions = OperatorActions(service, Audit(clock, bus.emit))
     parts = Parts(
-        kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit),
+        kafka=kafka,
         dispatcher=dispatcher,
         http=HttpServer(
-            create_app(status, metrics, action_routes(dispatcher, settings.admin_token)),
+            create_app(status, metrics, action_routes(actions, settings.admin_token)),
             settings.http_host,
             settings.http_port,
         ),
@@ -77,6 +88,7 @@ def build(
     application = Application(config, parts, clock, bus.emit)
     status.observe(application)
     status.provide_gauges(metrics)
+    metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in dispatcher.pauses) for name in registry.types()})
     metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
     return application
 

@@ -28,14 +28,17 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, actions: Sequence[
     async def metrics_text(_: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE, headers=_NOT_CACHED)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics_text),
             *actions,
-        ]
+        ],
     )
+    # It would send whoever asked on to an address of the caller's choice: that in the Host header.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _answer(finding: Liveness | Readiness, *, well: str, ill: str) -> Response:
