@@ -33,14 +33,26 @@ class Stage(StrEnum):
 
 
 class StopRequest:
-    """Asked once, the worker drains; asked again, it hands over at once."""
+    """Asked once, the worker drains; asked again by a signal, it hands over at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
+        self._signalled = False
 
     def __call__(self) -> None:
-        (self.hurry if self.asked.is_set() else self.asked).set()
+        """A signal came."""
+        (self.hurry if self._signalled else self.asked).set()
+        self._signalled = True
+
+    def drain(self) -> bool:
+        """An operator asks, as often as they like: the first signal after it is that of an orderly end, and no haste.
+
+        Returns whether nobody had asked before.
+        """
+        is_first = not self.asked.is_set()
+        self.asked.set()
+        return is_first
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -85,9 +97,15 @@ class Application:
         self._config = config
         self._clock = clock
         self._emit = emit
+        self._stop: StopRequest | None = None
+
+    def drain(self) -> bool:
+        """End in good order, as at SIGTERM. ``False`` when that was asked for already."""
+        return self._stop is not None and self._stop.drain()
 
     async def run(self, stop: StopRequest) -> None:
         """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
+        self._stop = stop
         try:
             consumer = await self._start(stop)
             if consumer is not None:

@@ -60,6 +60,11 @@ class Integrations:
             await self.vault.aclose()
         await asyncio.to_thread(self.scratch.close)
 
+    def probe_now(self) -> None:
+        """Every open breaker lets its next call through: an operator knows that a service is back."""
+        for breaker in self.breakers.values():
+            breaker.probe_now()
+
     # --- programs ------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -34,11 +34,13 @@ from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.history import History
 from worker_agents.telemetry.logs import LogSubscriber
 from worker_agents.telemetry.masking import SecretMasker
-from worker_agents.telemetry.metrics import BREAKER_STATE, Metrics, MetricsSubscriber
+from worker_agents.telemetry.metrics import BREAKER_STATE, TASK_TYPE_PAUSED, Metrics, MetricsSubscriber
 from worker_agents.web.actions import action_routes
 from worker_agents.web.api import api_routes
 from worker_agents.web.app import create_app
-from worker_agents.web.page import LiveFeed, page_routes
+from worker_agents.web.audit import Audit
+from worker_agents.web.operator_actions import OperatorActions, Service
+from worker_agents.web.page import LiveFeed, Sessions, page_routes
 from worker_agents.web.server import HttpServer
 from worker_agents.web.views import SettingView
 
@@ -71,10 +73,19 @@ def build(
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     overview = Overview(_surroundings(settings, registry, integrations), status, history, clock)
     dispatcher = _dispatcher(settings, registry, clock, bus.emit)
+    kafka = KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit)
+    service = Service(
+        dispatcher,
+        kafka.dead_letters,
+        kafka.holders,
+        drain=lambda: application.drain(),  # noqa: PLW0108 # it is made further down, of what this is part of
+        probe=integrations.probe_now,
+    )
+    actions = OperatorActions(service, Audit(clock, bus.emit))
     parts = Parts(
-        kafka=KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit),
+        kafka=kafka,
         dispatcher=dispatcher,
-        http=_http_server(settings, status, metrics, overview, dispatcher),
+        http=_http_server(settings, status=status, metrics=metrics, overview=overview, actions=actions, clock=clock),
         metrics=metrics,
         close=integrations.close,
     )
@@ -83,18 +94,25 @@ def build(
     status.observe(application)
     status.provide_gauges(metrics)
     overview.observe(application)
+    metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in dispatcher.pauses) for name in registry.types()})
     metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
     return application
 
 
 def _http_server(
-    settings: Settings, status: WorkerStatus, metrics: Metrics, overview: Overview, dispatcher: Dispatcher
+    settings: Settings,
+    *,
+    status: WorkerStatus,
+    metrics: Metrics,
+    overview: Overview,
+    actions: OperatorActions,
+    clock: Clock,
 ) -> HttpServer:
     feed = LiveFeed()
     routes = [
-        *action_routes(dispatcher, settings.admin_token),
+        *action_routes(actions, settings.admin_token),
         *api_routes(overview),
-        *page_routes(overview, feed),
+        *page_routes(overview, feed, actions, Sessions(settings.admin_token, clock)),
     ]
     app = create_app(status, metrics, routes)
     return HttpServer(app, settings.http_host, settings.http_port, on_stop=feed.close)

@@ -10,10 +10,11 @@ import httpx
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, CommandFailed, NotFound
-from worker_agents.cli.output import print_json, printable
+from worker_agents.cli.output import print_json
 from worker_agents.cli.tickets import board_of
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.ticket_board import read_or_none
+from worker_agents.model.text import printable
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 from worker_agents.cli.exits import ExitCode
-from worker_agents.cli.output import print_json, printable
+from worker_agents.cli.output import print_json
 from worker_agents.clients.command import Allowed, CommandPolicy, Refused
+from worker_agents.model.text import printable
 from worker_agents.settings import Settings, load_settings
 
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, NotFound
-from worker_agents.cli.listing import newest, print_all, print_one
-from worker_agents.cli.output import bytes_document, preview, print_json, printable, time_text
-from worker_agents.kafka.dead_letters import (
-    ATTEMPTS_HEADER,
-    ERROR_PREFIX,
-    REASON_HEADER,
-    TRUNCATED_HEADER,
-    WORKER_HEADER,
-)
+from worker_agents.cli.listing import print_all, print_one
+from worker_agents.cli.output import bytes_document, print_json, time_text
+from worker_agents.kafka import letters
+from worker_agents.kafka.letters import letter_of
+from worker_agents.kafka.newest import newest
 from worker_agents.kafka.reader import Record
-from worker_agents.kafka.ticket_board import read_or_none
-from worker_agents.model.errors import Reason, TicketRejected
-from worker_agents.model.ticket import read_ticket
+from worker_agents.model.errors import Reason
+from worker_agents.model.text import preview, printable
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]
 
 _COLUMNS = ("letter", "at", "reason", "ticket", "original place", "attempts", "message", "begins with")
-# As long as numbers of partitions and offsets can be: whoever writes to the topic may write others.
-_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_PLACE = re.compile(r"(\d{1,9})-(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +83,10 @@ def show_letter(place: str, *, raw: bool, as_json: bool) -> None:
 
 def parse_place(text: str) -> tuple[int, int]:
     """Partition and offset. Raises :class:`BadUsage`."""
-    match = _PLACE.fullmatch(text)
-    if match is None:
+    place = letters.parse_place(text)
+    if place is None:
         raise BadUsage(f"{text!r} is no place in the dead-letter topic: PARTITION-OFFSET, such as 0-17")
-    return int(match[1]), int(match[2])
+    return place
 
 
 async def _find(settings: Settings, partition: int, offset: int) -> Record:
@@ -114,22 +105,7 @@ async def find_letter(cluster: Cluster, partition: int, offset: int) -> Record:
 
 def summary(record: Record) -> JsonObject:
     """What the list shows, as JSON has it."""
-    return {
-        "letter": f"{record.partition}-{record.offset}",
-        "timestamp": record.timestamp,
-        "reason": record.header(REASON_HEADER) or "",
-        "message": record.header(ERROR_PREFIX + "message") or "",
-        "ticket_id": _ticket_id(record.value),
-        "original": {
-            "topic": record.header(ERROR_PREFIX + "topic"),
-            "partition": _number(record.header(ERROR_PREFIX + "partition")),
-            "offset": _number(record.header(ERROR_PREFIX + "offset")),
-        },
-        "attempts": _number(record.header(ATTEMPTS_HEADER)),
-        "worker_id": record.header(WORKER_HEADER),
-        "truncated": record.header(TRUNCATED_HEADER) is not None,
-        "preview": preview(record.value),
-    }
+    return asdict(letter_of(record))
 
 
 def _whole(record: Record) -> JsonObject:
@@ -153,22 +129,6 @@ def _print_whole(record: Record) -> None:
         f"value ({size} bytes{', a preview: it was too big' if letter['truncated'] else ''}; --raw prints it as it is):"
     )
     print(printable((record.value or b"").decode(errors="replace")))
-
-
-def _ticket_id(value: bytes | None) -> str | None:
-    """The id, also of a ticket that is wrong in another way."""
-    ticket = read_or_none(value)
-    if ticket is not None:
-        return ticket.ticket_id
-    try:
-        read_ticket(value or b"")
-    except TicketRejected as error:
-        return error.ticket_id
-    return None
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 def _line(letter: JsonObject) -> str:

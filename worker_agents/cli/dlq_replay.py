@@ -1,27 +1,22 @@
-"""``worker-agents dlq replay``: sends dead letters again, each to the partition that it came from.
-
-Every letter is a replay of its own (header ``worker-agents.replay``), which runs once however often it is sent.
-"""
+"""``worker-agents dlq replay``: sends dead letters again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.dlq import LetterFilter, find_letter, parse_place, summary
 from worker_agents.cli.exits import BadUsage, CommandFailed, NotFound
-from worker_agents.cli.output import print_json_line, printable
-from worker_agents.kafka.dead_letters import ERROR_PREFIX, OWN_PREFIX
+from worker_agents.cli.output import print_json_line
+from worker_agents.kafka.letters import replay_plan, send_again
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.submitter import TicketSubmitter
-from worker_agents.model.ticket import REPLAY_HEADER
+from worker_agents.model.letters import Replayed
+from worker_agents.model.text import printable
 from worker_agents.settings import Settings
-
-JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ def replay_letters(order: ReplayOrder, *, as_json: bool) -> None:
     order.check()
     places = [parse_place(place) for place in order.places]
     reports = complete(_replay(settings_of_command(), order, places, as_json=as_json))
-    refused = sum(report["problem"] is not None for report in reports)
+    refused = sum(report.problem is not None for report in reports)
     if not as_json:
         words = "would be replayed" if order.dry_run else "replayed"
         print(f"{len(reports) - refused} of {len(reports)} dead letters {words}")
@@ -56,16 +51,16 @@ def replay_letters(order: ReplayOrder, *, as_json: bool) -> None:
 
 async def _replay(
     settings: Settings, order: ReplayOrder, places: list[tuple[int, int]], *, as_json: bool
-) -> list[JsonObject]:
+) -> list[Replayed]:
     cluster = await reach(settings)
     reports = []
     async with TicketSubmitter(cluster.connection, cluster.names.tickets) as submitter:
         partitions = await submitter.partitions()
         async with aclosing(_letters(cluster, order, places)) as letters:
             async for letter in letters:
-                report = _report(letter, partitions)
-                if report["problem"] is None and not order.dry_run:
-                    await _send(submitter, letter, report)
+                report = replay_plan(letter, partitions)
+                if report.problem is None and not order.dry_run:
+                    report = await send_again(submitter, letter, report)
                     await asyncio.sleep(1 / order.rate)
                 reports.append(report)
                 _print(report, as_json=as_json)
@@ -87,35 +82,9 @@ async def _letters(cluster: Cluster, order: ReplayOrder, places: list[tuple[int,
                 yield record
 
 
-def _report(letter: Record, partitions: int) -> JsonObject:
-    told = summary(letter)
-    partition = told["original"]["partition"]
-    problem = None
-    if told["truncated"]:
-        problem = "it was too big to be kept whole: only its beginning is there"
-    elif partition is None or partition >= partitions:
-        problem = "the partition that it came from is not known, or is not there any more"
-    return {
-        "letter": told["letter"],
-        "ticket_id": told["ticket_id"],
-        "reason": told["reason"],
-        "partition": partition,
-        "sent_to": None,
-        "problem": problem,
-    }
-
-
-async def _send(submitter: TicketSubmitter, letter: Record, report: JsonObject) -> None:
-    """With the headers that the record had, without what the dead letter added, and with which replay this is."""
-    original = [(name, value) for name, value in letter.headers if not name.startswith((ERROR_PREFIX, OWN_PREFIX))]
-    headers = (*original, (REPLAY_HEADER, report["letter"].encode()))
-    sent = await submitter.submit(letter.value, letter.key, headers, partition=report["partition"])
-    report["sent_to"] = f"{sent.topic} {sent.partition}-{sent.offset}"
-
-
-def _print(report: JsonObject, *, as_json: bool) -> None:
+def _print(report: Replayed, *, as_json: bool) -> None:
     if as_json:
-        print_json_line(report)
+        print_json_line(asdict(report))
         return
-    became = report["problem"] or report["sent_to"] or "would be replayed"
-    print(printable(f"{report['letter']}  {report['ticket_id'] or '?'}  {report['reason']}  {became}"))
+    became = report.problem or report.sent_to or "would be replayed"
+    print(printable(f"{report.letter}  {report.ticket_id or '?'}  {report.reason}  {became}"))

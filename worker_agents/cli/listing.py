@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from worker_agents.cli.output import print_json, print_json_line, print_table
-from worker_agents.kafka.reader import Record, TopicReader
 
 JsonObject = dict[str, Any]
 
@@ -34,27 +32,6 @@ class RecordFilter:
             and (self.status is None or self.status.upper() == document.get(status_field))
             and (self.task_type is None or self.task_type.upper() == document.get("task_type"))
         )
-
-
-async def newest(reader: TopicReader, fits: Callable[[Record], bool], limit: int, *, everything: bool) -> list[Record]:
-    """The newest ``limit`` records that fit, oldest first; the reader then stands at the end.
-
-    ``everything`` reads the topic from its beginning: needed where few records fit.
-    """
-    if not everything:
-        return [record for record in await reader.latest(limit) if fits(record)][-limit:]
-    await reader.to_beginning()
-    kept: deque[Record] = deque()
-    async for record in reader.existing():
-        if fits(record):
-            kept.append(record)
-            if len(kept) > 10 * limit:
-                kept = _newest_of(kept, limit)
-    return list(_newest_of(kept, limit))
-
-
-def _newest_of(records: deque[Record], limit: int) -> deque[Record]:
-    return deque(sorted(records, key=lambda record: record.timestamp)[-limit:])
 
 
 def print_all(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker_agents.model.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,19 +52,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     new_console().print(table)
-
-
-def printable(text: str) -> str:
-    """Without control characters: tickets come from anywhere, and a terminal obeys escape sequences."""
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
-def preview(value: bytes | None, limit: int = 80) -> str:
-    """The beginning of a record's value as one line of text."""
-    if value is None:
-        return "(no value)"
-    text = value[: limit * 4].decode(errors="replace").replace("\n", " ")
-    return printable(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def time_text(epoch_ms: int) -> str:

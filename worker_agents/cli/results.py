@@ -9,10 +9,12 @@ import orjson
 
 from worker_agents.cli.access import complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, NotFound
-from worker_agents.cli.listing import RecordFilter, newest, print_all, print_one
-from worker_agents.cli.output import printable, time_text
+from worker_agents.cli.listing import RecordFilter, print_all, print_one
+from worker_agents.cli.output import time_text
+from worker_agents.kafka.newest import newest
 from worker_agents.kafka.reader import Record
 from worker_agents.model.result import Status
+from worker_agents.model.text import printable
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]

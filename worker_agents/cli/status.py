@@ -10,8 +10,9 @@ import httpx
 
 from worker_agents.cli.access import complete, reach, settings_of_command
 from worker_agents.cli.exits import CommandFailed, NotFound
-from worker_agents.cli.output import print_json, print_table, printable
+from worker_agents.cli.output import print_json, print_table
 from worker_agents.cli.tickets import board_of
+from worker_agents.model.text import printable
 from worker_agents.model.words import span
 from worker_agents.settings import Settings
 

@@ -12,10 +12,11 @@ import orjson
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import say
-from worker_agents.cli.output import print_json, printable
+from worker_agents.cli.output import print_json
 from worker_agents.cli.waiting import Waiting, progress_display
 from worker_agents.kafka.reader import TopicReader
 from worker_agents.kafka.submitter import Sent, TicketSubmitter, default_key
+from worker_agents.model.text import printable
 
 JsonObject = dict[str, Any]
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from worker_agents.cli.access import Cluster, complete, reach, settings_of_command
 from worker_agents.cli.exits import BadUsage, NotFound
-from worker_agents.cli.listing import RecordFilter, newest, print_all, print_one
-from worker_agents.cli.output import preview, printable, time_text
+from worker_agents.cli.listing import RecordFilter, print_all, print_one
+from worker_agents.cli.output import time_text
+from worker_agents.kafka.newest import newest
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.ticket_board import Progress, TicketBoard, read_or_none
+from worker_agents.model.text import preview, printable
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]

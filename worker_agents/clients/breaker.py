@@ -123,6 +123,10 @@ class CircuitBreaker:
             case BreakerState.OPEN:
                 return max(self._probe_at - self._clock.monotonic(), 0.0)
 
+    def probe_now(self) -> None:
+        """Let the next call through as a probe, however long the wait would be: somebody knows more than the breaker."""
+        self._probe_at = min(self._probe_at, self._clock.monotonic())
+
     def check(self) -> None:
         """Raise :class:`BreakerOpen` where a call would not be let through now; takes nothing."""
         if (wait := self.wait_seconds()) > 0:

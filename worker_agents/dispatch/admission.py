@@ -84,6 +84,10 @@ class AdmissionPolicy:
     max_deliveries: int = 5
     retention_ms: int | None = None
 
+    def serves(self, task_type: str) -> bool:
+        """Whether tickets of that type run here."""
+        return task_type in (self.task_types if self.supported is None else self.supported)
+
     def expires_at(self, envelope: Envelope) -> int | None:
         """Epoch ms after which the record may vanish from its topic, less an hour: no wait outlasts it."""
         if self.retention_ms is None:

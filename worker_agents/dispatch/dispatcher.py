@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from worker_agents.dispatch.admission import AdmissionPolicy
@@ -12,7 +13,10 @@ from worker_agents.dispatch.config import DispatchConfig
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.lane import Lane
+from worker_agents.dispatch.pausing import Paused, PauseRequest, Pauses, Resumed, ResumeRequest
+from worker_agents.dispatch.retrying import Retried, RetryRequest
 from worker_agents.dispatch.scheduler import QueueUsage, Scheduler
+from worker_agents.dispatch.slices import in_slices
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit
 
@@ -33,6 +37,7 @@ class Dispatcher:
         self.emit = emit
         self.lanes: set[Lane] = set()
         self.parked = 0
+        self.pauses = Pauses(clock, emit, self._resume)
         self._scheduler: Scheduler[Job] = Scheduler(config.max_concurrent, config.limits or {}, config.max_buffered)
         self._paused = False
         self._room = asyncio.Event()
@@ -78,6 +83,29 @@ class Dispatcher:
         answers = (lane.cancel(request) for lane in self.lanes)
         return next((answer for answer in answers if answer is not Cancelled.UNKNOWN), Cancelled.UNKNOWN)
 
+    def retry_now(self, request: RetryRequest) -> Retried:
+        """Begin a ticket's next attempt at once, in whichever partition of this worker it is."""
+        if self._quiet:
+            return Retried.DRAINING
+        answers = (lane.retry_now(request) for lane in self.lanes)
+        return next((answer for answer in answers if answer is not Retried.UNKNOWN), Retried.UNKNOWN)
+
+    def pause(self, request: PauseRequest) -> Paused:
+        """Start no ticket of a type for some time. They wait as those for a retry do: others are not held up by them."""
+        if not self.policy.serves(request.task_type):
+            return Paused.UNKNOWN
+        outcome = self.pauses.begin(request)
+        self._scheduler.hold(request.task_type)
+        jobs = [job for job in self._jobs() if job.task_type == request.task_type and self._scheduler.awaits_slot(job)]
+        # What is on its way into a slot comes first.
+        in_slices(sorted(jobs, key=lambda job: job.phase is JobPhase.READY), self._hold)
+        return outcome
+
+    def resume(self, request: ResumeRequest) -> Resumed:
+        if not self.policy.serves(request.task_type):
+            return Resumed.UNKNOWN
+        return self.pauses.end(request)
+
     async def drained(self, limit: float) -> int:
         """Wait up to ``limit`` seconds for what runs. Returns how many tickets still do."""
         tasks = [job.task for lane in self.lanes for job in lane.under_way() if job.task is not None]
@@ -101,7 +129,16 @@ class Dispatcher:
         """Where else a ticket is known, of the partitions that this worker holds."""
         return next((lane.place for lane in self.lanes if lane is not here and lane.knows(ticket_id)), None)
 
+    def last_moment_ms(self, job: Job) -> int | None:
+        """The deadline, or the time after which the record may vanish: no wait outlasts the earlier of them."""
+        moments = (job.read().sla.deadline, self.policy.expires_at(job.envelope))
+        return min((moment for moment in moments if moment is not None), default=None)
+
     def enqueue(self, job: Job) -> None:
+        """The job waits for nothing but a slot, or the end of a pause."""
+        if job.task_type in self.pauses:
+            job.lane.hold(job)
+            return
         job.phase = JobPhase.READY
         surplus = self._scheduler.surplus
         self._scheduler.add(job)
@@ -146,6 +183,21 @@ class Dispatcher:
                 if not job.slot.done():
                     job.slot.set_result(None)
             while (job := self._scheduler.next_to_arm()) is not None:
-                job.lane.start(job)
+                # A suspect is in a queue of its own, which is not held.
+                (job.lane.hold if job.task_type in self.pauses else job.lane.start)(job)
         finally:
             self._pumping = False
+
+    # --- pauses --------------------------------------------------------------------------------------------------
+
+    def _jobs(self) -> Iterator[Job]:
+        return (job for lane in self.lanes for job in lane.jobs.values())
+
+    def _hold(self, job: Job) -> None:
+        if job.task_type in self.pauses and self._scheduler.awaits_slot(job):
+            job.lane.hold(job)
+
+    def _resume(self, task_type: str) -> None:
+        self._scheduler.let_go(task_type)
+        self.pump()
+        in_slices([job for lane in self.lanes for job in lane.paused_jobs(task_type)], lambda job: job.lane.resume(job))

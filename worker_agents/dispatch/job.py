@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker_agents.model.clock import Cancellable
 from worker_agents.model.state import TicketState
-from worker_agents.model.ticket import Envelope, Ticket
+from worker_agents.model.ticket import Envelope, Ticket, ticket_of
 from worker_agents.telemetry.tracing import TraceContext
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Job:
 
     ``receipts`` are its record and those of its duplicates; ``state`` is what is durable, or on its way. It is
     ``finishing`` once its final result is on its way too. A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
-    ``replays`` are the ticket's so far, the present one last.
+    ``replays`` are the ticket's so far, the present one last. ``before_start`` is the state that its latest *started* replaced.
     """
 
     lane: Lane
@@ -47,6 +47,7 @@ class Job:
     receipts: list[int]
     ticket: Ticket | None
     state: TicketState | None
+    before_start: TicketState | None = None
     isolated: bool = False
     finishing: bool = False
     attempt: int = 1
@@ -77,6 +78,12 @@ class Job:
         """Smaller runs first: priority, then deadline, then order of arrival."""
         assert self.ticket is not None
         return -self.ticket.priority, self.ticket.sla.deadline or 2**63, self.receipts[0]
+
+    def read(self) -> Ticket:
+        """The ticket, read again from its record where the job was parked."""
+        if self.ticket is None:
+            self.ticket = ticket_of(self.envelope)
+        return self.ticket
 
     def wake_up(self) -> None:
         """Forget whatever it was waiting for."""

@@ -22,16 +22,16 @@ from worker_agents.dispatch.admission import (
     replays_of,
 )
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
-from worker_agents.dispatch.config import Ordering
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
-from worker_agents.dispatch.queues import Dependents, Turns
+from worker_agents.dispatch.retrying import Retried, RetryRequest
 from worker_agents.dispatch.settling import answer_of, event_of, settlement_of
+from worker_agents.dispatch.waiting import WAIT_DEPENDENCY, WAIT_KEY, WAIT_PAUSE, WaitingRoom
 from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
 from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
 from worker_agents.model.state import Done, Phase, TicketState
-from worker_agents.model.ticket import Envelope, Ticket, ticket_of
+from worker_agents.model.ticket import Envelope, Ticket
 from worker_agents.telemetry.events import (
     CheckpointSaved,
     DeadLettered,
@@ -44,19 +44,19 @@ from worker_agents.telemetry.events import (
     TicketIsolated,
     TicketReleased,
     TicketReplayed,
-    TicketWaiting,
+    TicketRetried,
 )
 
 if TYPE_CHECKING:
     from worker_agents.dispatch.dispatcher import Dispatcher
 
-WAIT_DEPENDENCY = "dependency"
-WAIT_KEY = "key_order"
-
-_WOKEN_AT_ONCE = 100
-
 _RUNNING = Finished(Status.RUNNING, TaskResult(success=False))
 _UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
+_WAITS_FOR_OTHERS = {
+    WAIT_DEPENDENCY: Retried.DEPENDENCY,
+    WAIT_KEY: Retried.KEY_ORDER,
+    WAIT_PAUSE: Retried.PAUSED,
+}
 
 
 class Lane:
@@ -74,8 +74,7 @@ class Lane:
         self._emit = dispatcher.emit
         self._quiet = True
         self._held: list[Job] = []
-        self._waiters = Dependents()
-        self._turns = Turns()
+        self._waiting = WaitingRoom(self, dispatcher, journal)
 
     # --- what the partition tells --------------------------------------------------------------------------------
 
@@ -105,7 +104,7 @@ class Lane:
         self._quiet = False
         held, self._held = self._held, []
         for job in held:
-            self._ticket_of(job)
+            job.read()
             self._dispatcher.enqueue(job)
 
     @property
@@ -137,21 +136,53 @@ class Lane:
             job.task.cancel(request.reason)
             return Cancelled.RUNNING
         self._withdraw(job)
-        self._finish(job, _cancelled_while_waiting(job, request))
+        self.finish(job, _cancelled_while_waiting(job, request))
         return Cancelled.WAITING
 
     def _withdraw(self, job: Job) -> None:
         """Take back a job whose next attempt has not begun, wherever it waits."""
-        self._ticket_of(job)
-        if job.why_waiting == WAIT_KEY:
-            # Its turn must not come while its end is being written.
-            self._turns.leave(job)
-        self._unpark(job)
+        job.read()
+        self._waiting.take_back(job)
         self._held = [other for other in self._held if other is not job]
         if job.task is not None:
             job.task.cancel("cancelled before it began")
         self._dispatcher.release(job)
         job.attempt -= 1
+
+    def retry_now(self, request: RetryRequest) -> Retried:
+        """Begin a ticket's next attempt at once, where it waits for nothing but its time."""
+        job = self.jobs.get(request.ticket_id)
+        if job is None:
+            known = self._journal.lookup(request.ticket_id)
+            return Retried.SETTLED if isinstance(known, Done) else Retried.UNKNOWN
+        if job.phase is not JobPhase.PARKED:
+            return Retried.RUNNING if job.phase in _UNDER_WAY else Retried.READY
+        if (other := _WAITS_FOR_OTHERS.get(job.why_waiting)) is not None:
+            return other
+        if job.task_type in self._dispatcher.pauses:
+            return Retried.PAUSED
+        self._emit(TicketRetried(job.ticket_id, job.task_type, request.by, request.why, job.attempt, job.why_waiting))
+        self._waiting.bring_forward(job)
+        return Retried.NOW
+
+    def hold(self, job: Job) -> None:
+        """Its type is paused: it waits outside the queue for that to end, wherever it is on its way to a slot."""
+        if job.task is not None:
+            job.task.cancel("paused before it began")
+            job.task = None
+        self._dispatcher.release(job)
+        if job.phase in (JobPhase.ARMING, JobPhase.ARMED):
+            self._waiting.unstart(job)
+        self._waiting.wait_for_resume(job)
+
+    def paused_jobs(self, task_type: str) -> list[Job]:
+        """Those that wait for that pause to end, in the order of their arrival."""
+        return [job for job in self.jobs.values() if job.why_waiting == WAIT_PAUSE and job.task_type == task_type]
+
+    def resume(self, job: Job) -> None:
+        """The pause is over."""
+        if self._has(job) and job.why_waiting == WAIT_PAUSE:
+            self._waiting.end_wait(job)
 
     async def suspend(self) -> None:
         """Start nothing new, and give back what has not begun: it is read again, and others need its place."""
@@ -194,11 +225,8 @@ class Lane:
             self._emit(TicketReplayed(job.ticket_id, job.task_type, admitted.replays[-1], len(admitted.replays)))
         if job.isolated and state:
             self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery))
-        if self._dispatcher.config.ordering == Ordering.KEY and not self._turns.take(job):
-            # In memory only: reading the log again restores the order.
-            self._park(job, WAIT_KEY)
-        else:
-            self._consider(job)
+        if not self._waiting.queues_up(job):
+            self.consider(job)
 
     def _new_job(self, envelope: Envelope, ticket_id: str, task_type: str, ticket: Ticket | None) -> Job:
         job = Job(self, ticket_id, task_type, envelope, [envelope.receipt], ticket, None)
@@ -224,7 +252,7 @@ class Lane:
         job.state = known if isinstance(known, TicketState) else None
         job.attempt = job.state.attempt if job.state else 0
         job.replays = replays_of(envelope, known)
-        self._finish(job, finished)
+        self.finish(job, finished)
 
     def _settle_refused(self, kept: asyncio.Future[None], receipt: int) -> None:
         """A dead letter that Kafka itself refused is told of and finished with: it must not stop the line."""
@@ -232,100 +260,22 @@ class Lane:
             self._emit(DeadLettered("", Reason.INTERNAL, f"the dead letter itself could not be written: {error}"))
             self._journal.settle(Settlement((receipt,)))
 
-    def _consider(self, job: Job) -> None:
+    def consider(self, job: Job) -> None:
         """Schedule the job, or let it wait for what it needs first."""
-        state, ticket = job.state, self._ticket_of(job)
-        if state is not None and state.has_begun:
+        state, ticket = job.state, job.read()
+        if state is not None and (state.has_begun or state.reason == WAIT_PAUSE):
             self._dispatcher.enqueue(job)
             return
         if state is not None and state.reason != WAIT_DEPENDENCY:
-            self._wait(job, state.reason, state.remaining(self._clock.now_ms()))
+            self._waiting.wait(job, state.reason, state.remaining(self._clock.now_ms()))
             return
         match check_dependencies(ticket, self._journal.lookup):
             case DependenciesMet():
                 self._dispatcher.enqueue(job)
             case DependencyFailed(dependency):
-                self._finish(job, Finished.failed(Reason.DEPENDENCY_FAILED, f"dependency {dependency} failed"))
+                self.finish(job, Finished.failed(Reason.DEPENDENCY_FAILED, f"dependency {dependency} failed"))
             case DependenciesMissing(missing):
-                self._await_dependencies(job, missing)
-
-    # --- waiting -------------------------------------------------------------------------------------------------
-
-    def _await_dependencies(self, job: Job, missing: tuple[str, ...]) -> None:
-        state, now_ms = job.state, self._clock.now_ms()
-        if state is not None and state.reason == WAIT_DEPENDENCY:
-            delay = state.remaining(now_ms)
-        else:
-            delay = self._dispatcher.config.dependency_timeout
-            job.state = self._parked_state(job, WAIT_DEPENDENCY, delay)
-            self._journal.record(job.ticket_id, job.state)
-        job.waits_for = set(missing)
-        self._waiters.add(job.ticket_id, missing)
-        self._wait(job, WAIT_DEPENDENCY, delay)
-
-    def _wait(self, job: Job, reason: str, delay: float) -> None:
-        """Park the job for ``delay`` seconds, or until its last moment where that comes first."""
-        now_ms = self._clock.now_ms()
-        last = self._last_moment_ms(job)
-        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay))
-        if last is not None and last < now_ms + int(delay * 1000):
-            delay = max((last - now_ms) / 1000, 0.0)
-        self._park(job, reason)
-        job.timer = self._clock.call_later(delay, lambda: self._waited(job))
-
-    def _park(self, job: Job, reason: str) -> None:
-        if job.phase is not JobPhase.PARKED:
-            self._dispatcher.parked += 1
-        job.phase, job.why_waiting, job.ticket = JobPhase.PARKED, reason, None
-
-    def _unpark(self, job: Job) -> None:
-        if job.phase is JobPhase.PARKED:
-            self._dispatcher.parked -= 1
-            job.phase = JobPhase.READY
-        self._waiters.remove(job.ticket_id, job.waits_for)
-        job.wake_up()
-
-    def _waited(self, job: Job) -> None:
-        """The time of a parked job is over."""
-        job.timer = None
-        reason, now_ms = job.why_waiting, self._clock.now_ms()
-        ticket, last = self._ticket_of(job), self._last_moment_ms(job)
-        missing = ", ".join(sorted(job.waits_for)[:5])
-        self._unpark(job)
-        if last is not None and last <= now_ms:
-            deadline = ticket.sla.deadline
-            too_late = Reason.DEADLINE_EXCEEDED if deadline is not None and deadline <= now_ms else Reason.EXPIRED
-            self._finish(job, Finished.failed(too_late, f"its last moment came while it waited ({reason})"))
-        elif reason == WAIT_DEPENDENCY:
-            message = f"not done within {self._dispatcher.config.dependency_timeout:.0f} s: {missing}"
-            self._finish(job, Finished.failed(Reason.DEPENDENCY_TIMEOUT, message))
-        else:
-            self._dispatcher.enqueue(job)
-
-    def _wake_others(self, job: Job, status: Status) -> None:
-        """The job is done: those that depended on it, and the next of its key, may go on."""
-        self._wake_dependents(job.ticket_id, status, self._waiters.of(job.ticket_id))
-        if (following := self._turns.leave(job)) is not None:
-            self._unpark(following)
-            self._consider(following)
-
-    def _wake_dependents(self, done: str, status: Status, waiting: list[str]) -> None:
-        """A slice at a time: tens of thousands may wait for one ticket, and heartbeats must go on meanwhile."""
-        for ticket_id in waiting[:_WOKEN_AT_ONCE]:
-            job = self.jobs.get(ticket_id)
-            if job is None or done not in job.waits_for:
-                continue
-            if status is Status.COMPLETED and len(job.waits_for) > 1:
-                # Looking at all that it waits for each time would take hours for one that waits for thousands.
-                self._waiters.remove(ticket_id, [done])
-                job.waits_for.discard(done)
-                continue
-            self._unpark(job)
-            self._consider(job)
-            if job.phase is JobPhase.READY:
-                job.ticket = None
-        if later := waiting[_WOKEN_AT_ONCE:]:
-            asyncio.get_running_loop().call_soon(self._wake_dependents, done, status, later)
+                self._waiting.await_dependencies(job, missing)
 
     # --- running -------------------------------------------------------------------------------------------------
 
@@ -337,13 +287,13 @@ class Lane:
             if self._has(job):
                 self._held.append(job)
         else:
-            job.phase = JobPhase.ARMING
+            job.phase, job.before_start = JobPhase.ARMING, job.state
             job.task = asyncio.create_task(self._process(job))
 
     async def _process(self, job: Job) -> None:
         """Start the job, run one attempt, and act on its outcome. A cancelled job just ends: it was dropped."""
         try:
-            outcome = await self._run(job, self._ticket_of(job))
+            outcome = await self._run(job, job.read())
             if isinstance(outcome, RetryLater):
                 await self._retry_later(job, outcome)
         except JournalError as error:
@@ -352,7 +302,7 @@ class Lane:
             self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), traceback.format_exc()))
             outcome = Finished.failed(Reason.INTERNAL, repr(error), dead_letter=True)
         if isinstance(outcome, Finished) and self._has(job):
-            self._finish(job, outcome)
+            self.finish(job, outcome)
 
     async def _run(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
         # A suspect, and a ticket that may start but once, are marked only when they really start.
@@ -367,7 +317,8 @@ class Lane:
         finally:
             # A suspect keeps its place until its end is durable: the next one may kill the worker at once, and this
             # one would be found as if it had been alone with it.
-            if not job.isolated:
+            # One whose type was paused has left its place already, and may have another by now.
+            if not job.isolated and job.task is asyncio.current_task():
                 self._dispatcher.release(job)
 
     async def _record_started(self, job: Job) -> None:
@@ -421,7 +372,7 @@ class Lane:
             return await self._dispatcher.engine.attempt(
                 plan,
                 delivery=job.state.delivery,
-                last_moment_ms=self._last_moment_ms(job),
+                last_moment_ms=self._dispatcher.last_moment_ms(job),
                 entering=lambda context: setattr(job, "context", context),
             )
         finally:
@@ -455,31 +406,14 @@ class Lane:
                 )
             )
             job.attempt += 1
-        await self._remember(job, self._parked_state(job, outcome.reason, outcome.delay))
+        await self._remember(job, self._waiting.parked_state(job, outcome.reason, outcome.delay))
         job.task = None
         self._dispatcher.release(job)
-        self._wait(job, outcome.reason, outcome.delay)
-
-    def _parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
-        before = job.state
-        return TicketState(
-            phase=Phase.PARKED,
-            offset=job.envelope.receipt,
-            owner=self._journal.owner,
-            attempt=job.attempt,
-            delivery=before.delivery if before else 1,
-            began_at=before.began_at if before else 0,
-            checkpoint=before.checkpoint if before else None,
-            checkpoint_at=before.checkpoint_at if before else 0,
-            reason=reason,
-            due_at=self._clock.now_ms() + int(delay * 1000),
-            delay=delay,
-            replays=job.replays,
-        )
+        self._waiting.wait(job, outcome.reason, outcome.delay)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def _finish(self, job: Job, finished: Finished) -> None:
+    def finish(self, job: Job, finished: Finished) -> None:
         """Publish the final result; the job ends when that is durable."""
         job.phase, job.finishing = JobPhase.SETTLING, True
         settled = tuple(job.receipts)
@@ -491,7 +425,7 @@ class Lane:
             return
         error = durable.exception()
         if isinstance(error, JournalError):
-            self._finish(job, Finished.failed(Reason.INTERNAL, f"the result could not be published: {error}"))
+            self.finish(job, Finished.failed(Reason.INTERNAL, f"the result could not be published: {error}"))
             return
         del self.jobs[job.ticket_id]
         self._dispatcher.release(job)
@@ -501,7 +435,7 @@ class Lane:
         if finished.dead_letter:
             reason = finished.error_reason or Reason.INTERNAL
             self._emit(DeadLettered(job.ticket_id, reason, finished.result.error_message or ""))
-        self._wake_others(job, finished.status)
+        self._waiting.wake_others(job, finished.status)
 
     # --- giving up -----------------------------------------------------------------------------------------------
 
@@ -519,8 +453,7 @@ class Lane:
         tasks = []
         for job in jobs:
             self.jobs.pop(job.ticket_id, None)
-            self._unpark(job)
-            self._turns.leave(job)
+            self._waiting.forget(job)
             if job.context is not None:
                 job.context.cancel_reason = why
             if job.task is not None and not job.task.done():
@@ -537,21 +470,6 @@ class Lane:
     def _has(self, job: Job) -> bool:
         """Whether the job is still ours to act for."""
         return self.jobs.get(job.ticket_id) is job
-
-    # --- small things --------------------------------------------------------------------------------------------
-
-    def _ticket_of(self, job: Job) -> Ticket:
-        """The ticket, read again from its record where the job was parked."""
-        if job.ticket is None:
-            job.ticket = ticket_of(job.envelope)
-        return job.ticket
-
-    def _last_moment_ms(self, job: Job) -> int | None:
-        """The deadline, or the time after which the record may vanish: no wait outlasts the earlier of them."""
-        deadline = self._ticket_of(job).sla.deadline
-        expires_at = self._dispatcher.policy.expires_at(job.envelope)
-        moments = [moment for moment in (deadline, expires_at) if moment is not None]
-        return min(moments, default=None)
 
 
 def _cancelled_while_waiting(job: Job, request: CancelRequest) -> Finished:

@@ -53,6 +53,7 @@ class _Queue(Generic[T]):
     waiting: int = 0
     begun: int = 0
     running: int = 0
+    held: bool = False
 
     @property
     def surplus(self) -> float:
@@ -121,6 +122,17 @@ class Scheduler(Generic[T]):
         self._push(self._queue(item.queue).ready, item)
         if item.queue == ISOLATED:
             self._queue(ISOLATED).limit = 1
+
+    def hold(self, name: str) -> None:
+        """Nothing of that queue begins until :meth:`let_go`; what runs goes on."""
+        self._queue(name).held = True
+
+    def let_go(self, name: str) -> None:
+        self._queue(name).held = False
+
+    def awaits_slot(self, item: T) -> bool:
+        """Whether it was added, and has no slot yet."""
+        return self._places.get(id(item), "running") != "running"
 
     def next_to_arm(self) -> T | None:
         """The most urgent ready ticket whose type may begin another; it counts as begun from now on."""
@@ -234,7 +246,7 @@ class Scheduler(Generic[T]):
         best_head: tuple[Urgency, int, T] | None = None
         for queue in self._queues.values():
             heap: _Heap[T] = getattr(queue, heap_name)
-            if not has_capacity(queue):
+            if queue.held or not has_capacity(queue):
                 continue
             while heap and self._places.get(id(heap[0][2])) != heap_name:
                 heappop(heap)

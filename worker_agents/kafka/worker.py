@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.consumer import ConsumerConfig, Room, TicketConsumer
+from worker_agents.kafka.dead_letter_box import DeadLetterBox
 from worker_agents.kafka.dead_letters import DeadLetterFormat
+from worker_agents.kafka.holders import HolderSearch
 from worker_agents.kafka.journal import RecordFormat
 from worker_agents.kafka.partition import LaneFactory, Partition, PartitionConfig
 from worker_agents.kafka.permissions import Operation, Permissions
@@ -66,14 +68,19 @@ class KafkaWorker:
         self._clock = clock
         self._emit = emit
         self._consumer: TicketConsumer | None = None
+        self._layout: Layout = {}
+        connection, topics = config.connection, config.topics
+        self.dead_letters = DeadLetterBox(connection, topics, lambda: self._layout)
+        self.holders = HolderSearch(connection, topics, lambda: self._layout)
 
     async def prepare(self) -> Layout:
         """Reach Kafka and bring the topics in order. Raises the start-up errors of :class:`Topics`."""
         config = self._config
         topics = Topics(config.connection, config.topics, self._clock, self._emit)
-        return await topics.ready(
+        self._layout = await topics.ready(
             create=config.create_topics, connect_timeout=config.connect_timeout, permissions=config.permissions
         )
+        return self._layout
 
     def retention_ms(self, layout: Layout) -> int | None:
         """How long the tickets topic keeps a record; ``None`` for ever."""

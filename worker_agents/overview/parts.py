@@ -8,6 +8,7 @@ from statistics import quantiles
 
 from worker_agents.clients.breaker import CircuitBreaker
 from worker_agents.dispatch.dispatcher import Dispatcher
+from worker_agents.dispatch.pausing import Pause
 from worker_agents.kafka.consumer import TicketConsumer
 from worker_agents.kafka.partition import Partition
 from worker_agents.model.words import label_of
@@ -19,6 +20,7 @@ from worker_agents.web.views import (
     HistoryView,
     IntegrationView,
     PartitionView,
+    PauseView,
     ResultView,
     SlotsView,
 )
@@ -96,9 +98,14 @@ def slot_views(dispatcher: Dispatcher, task_types: Collection[str]) -> tuple[Slo
                 used=use.running if use else 0,
                 limit=use.limit if use else limit,
                 waiting=use.waiting if use else 0,
+                pause=_pause_view(dispatcher.pauses.get(name)),
             )
         )
     return tuple(views)
+
+
+def _pause_view(pause: Pause | None) -> PauseView | None:
+    return None if pause is None else PauseView(by=pause.by, why=pause.why, until=pause.until)
 
 
 def result_view(result: Result) -> ResultView:

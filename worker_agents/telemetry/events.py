@@ -142,6 +142,17 @@ class TicketCancelled(TicketEvent):
 
 
 @struct
+class TicketRetried(TicketEvent):
+    """An operator brought its next attempt forward; ``attempt`` is which, ``reason`` what it waited for."""
+
+    event: ClassVar[str] = "ticket_retried"
+    by: str
+    why: str
+    attempt: int
+    reason: str
+
+
+@struct
 class TicketReleased(TicketEvent):
     """Given up unsettled, to be resumed from its checkpoint by the partition's next opening."""
 
@@ -201,6 +212,54 @@ class TicketIsolated(TicketEvent):
     event: ClassVar[str] = "ticket_isolated"
     level: ClassVar[int] = logging.WARNING
     delivery: int
+
+
+# --- operators ---------------------------------------------------------------------------------------------------
+
+
+@struct
+class TaskTypePaused(Event):
+    """No ticket of the type is started on this worker before ``until`` (epoch milliseconds), or until it is resumed."""
+
+    event: ClassVar[str] = "task_type_paused"
+    level: ClassVar[int] = logging.WARNING
+    task_type: str
+    by: str
+    why: str
+    until: int
+
+
+@struct
+class TaskTypeResumed(Event):
+    """``expired``: the pause ended by itself; ``by`` and ``why`` are then those of whoever began it."""
+
+    event: ClassVar[str] = "task_type_resumed"
+    task_type: str
+    by: str
+    why: str
+    expired: bool
+
+
+@struct
+class OperatorAction(Event):
+    """Somebody asked for an action; ``status`` is the HTTP status of the answer, ``outcome`` its name.
+
+    ``withheld`` counts refused ones since the last that was told: whoever guesses tokens cannot fill the log.
+    """
+
+    event: ClassVar[str] = "operator_action"
+    action: str
+    target: str
+    by: str
+    why: str
+    outcome: str
+    status: int
+    client: str
+    withheld: int = 0
+
+    @property
+    def level(self) -> int:  # type: ignore[override] # of each event, where others have one of their class
+        return logging.WARNING if self.status >= 400 else logging.INFO
 
 
 # --- integrations ------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ PARTITIONS = ScrapeGauge("partitions", "Assigned partitions, by the phase of the
 LEASE_AGE = ScrapeGauge("ledger_lease_age_seconds", "Time since the lease was last renewed.", ("partition",))
 BREAKER_STATE = ScrapeGauge("breaker_state", "0 closed, 1 half open, 2 open.", ("integration",))
 
+TASK_TYPE_PAUSED = ScrapeGauge("task_type_paused", "1 while an operator has paused the type here.", ("task_type",))
+
 Samples = Mapping[tuple[Any, ...], float]
 """Values of a gauge by its label values, in the order of its labels; the key of a gauge without labels is ``()``."""
 

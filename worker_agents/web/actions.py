@@ -1,91 +1,99 @@
-"""What operators may do over HTTP, with the admin token."""
+"""The routes of what operators may do over HTTP, with the admin token."""
 
 from __future__ import annotations
 
-import hmac
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
-from worker_agents.model.ticket import describe_problems
+from worker_agents.web import audit, bodies
+from worker_agents.web.audit import Caller
+from worker_agents.web.guards import Refused, read_name, read_order, read_query, refuse_other_sites, require_token
+from worker_agents.web.operator_actions import ActionOutcome, OperatorActions
 
-MAX_BODY_BYTES = 16 * 1024
+O = TypeVar("O", bound=bodies.Order)  # noqa: E741 # an order
 
-_OUTCOMES = {
-    Cancelled.RUNNING: (202, "its executor has been told and ends soon"),
-    Cancelled.WAITING: (202, "it had not begun and is being settled"),
-    Cancelled.TOO_LATE: (409, "its result is being written already"),
-    Cancelled.SETTLED: (409, "it is settled already"),
-    Cancelled.UNKNOWN: (404, "it is not in a partition of this worker, or was not read yet"),
-}
+_TICKET = TypeAdapter[str](bodies.TicketName)
+_TASK_TYPE = TypeAdapter[str](bodies.TaskTypeName)
 
 
-class Operations(Protocol):
-    """What the service lets operators do; see ``dispatch.dispatcher``."""
-
-    def cancel(self, request: CancelRequest) -> Cancelled: ...
-
-
-class Cancellation(BaseModel):
-    """The body of a cancellation; both fields may be absent."""
-
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-    by: str = Field("operator", min_length=1, max_length=100)
-    reason: str = Field("", max_length=500)
-
-
-def action_routes(operations: Operations, token: SecretStr) -> list[Route]:
+def action_routes(actions: OperatorActions, token: SecretStr) -> list[Route]:
     """The routes of all actions. Without a token they are there and say that they are off."""
-
-    async def cancel(request: Request) -> Response:
-        refusal = _refusal(request, token)
-        if refusal is not None:
-            return refusal
-        try:
-            wanted = Cancellation.model_validate(orjson.loads(await _body(request) or b"{}"))
-        except ValidationError as error:
-            return _answer(422, detail=describe_problems(error))
-        except ValueError as error:
-            return _answer(400, detail=f"the body is not JSON: {error}")
-        ticket_id = request.path_params["ticket_id"]
-        outcome = operations.cancel(CancelRequest(ticket_id, by=wanted.by, why=wanted.reason))
-        status, detail = _OUTCOMES[outcome]
-        return _answer(status, ticket_id=ticket_id, outcome=outcome.value, detail=detail)
-
-    return [Route("/api/v1/tickets/{ticket_id:path}/cancel", cancel, methods=["POST"])]
+    routes = _Routes(actions, token)
+    return [
+        routes.named("/api/v1/tickets/{ticket_id:path}/cancel", _TICKET, bodies.CancelOrder, actions.cancel),
+        routes.named("/api/v1/tickets/{ticket_id:path}/retry", _TICKET, bodies.RetryOrder, actions.retry),
+        routes.named("/api/v1/task-types/{task_type:path}/pause", _TASK_TYPE, bodies.PauseOrder, actions.pause),
+        routes.named("/api/v1/task-types/{task_type:path}/resume", _TASK_TYPE, bodies.ResumeOrder, actions.resume),
+        routes.general("/api/v1/drain", bodies.DrainOrder, actions.drain),
+        routes.general("/api/v1/dead-letters/replay", bodies.ReplayOrder, actions.replay),
+        routes.preview("/api/v1/dead-letters"),
+    ]
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ValueError(f"longer than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
+class _Routes:
+    """Makes routes that take an order from whoever has the token, and refuse everybody else alike."""
+
+    def __init__(self, actions: OperatorActions, token: SecretStr) -> None:
+        self._actions = actions
+        self._token = token
+
+    def named(
+        self,
+        path: str,
+        kind: TypeAdapter[str],
+        model: type[O],
+        act: Callable[[str, O, Caller], Awaitable[ActionOutcome]],
+    ) -> Route:
+        """An action on what the path names."""
+        field = path.partition("{")[2].partition(":")[0]
+
+        async def take(request: Request) -> ActionOutcome:
+            name = read_name(request, field, kind)
+            return await act(name, await read_order(request, model), caller_of(request))
+
+        return self._route(path, "POST", take)
+
+    def general(self, path: str, model: type[O], act: Callable[[O, Caller], Awaitable[ActionOutcome]]) -> Route:
+        async def take(request: Request) -> ActionOutcome:
+            return await act(await read_order(request, model), caller_of(request))
+
+        return self._route(path, "POST", take)
+
+    def preview(self, path: str) -> Route:
+        async def take(request: Request) -> ActionOutcome:
+            query = read_query(request, bodies.LetterQuery)
+            return await self._actions.preview_dead_letters(query, caller_of(request))
+
+        return self._route(path, "GET", take)
+
+    def _route(self, path: str, method: str, take: Callable[[Request], Awaitable[ActionOutcome]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                refuse_other_sites(request)
+                require_token(request, self._token)
+                outcome = await take(request)
+            except Refused as refusal:
+                asked = audit.Request(f"{method} {path}", ",".join(request.path_params.values()))
+                self._actions.audit.refused(asked, caller_of(request), refusal.detail, refusal.status)
+                return _answer(refusal.status, bodies.Problem(detail=refusal.detail), dict(refusal.headers))
+            return _answer(outcome.status, outcome.data)
+
+        return Route(path, endpoint, methods=[method])
 
 
-def _refusal(request: Request, token: SecretStr) -> Response | None:
-    """Why the caller may not act; ``None`` when they may. A header that no page of another site can send keeps forms out."""
-    if not token:
-        return _answer(403, detail="actions are off: ADMIN_TOKEN is not set")
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # Compared as bytes, which may be anything, and in constant time.
-    right = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-    if scheme.lower() == "bearer" and right:
-        return None
-    return _answer(401, {"WWW-Authenticate": "Bearer"}, detail="Authorization: Bearer ADMIN_TOKEN is missing or wrong")
+def caller_of(request: Request) -> Caller:
+    return Caller(request.client.host if request.client else "")
 
 
-def _answer(status: int, headers: dict[str, str] | None = None, **body: Any) -> Response:
+def _answer(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> Response:
     return Response(
-        orjson.dumps(body),
+        body.model_dump_json(),
         status_code=status,
         media_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})},
     )

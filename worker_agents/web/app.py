@@ -34,9 +34,9 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[B
             Route("/ready", ready),
             Route("/metrics", metrics_text),
             *routes,
-        ]
+        ],
     )
-    # A redirection would repeat the Host header of whoever asks.
+    # It would send whoever asked on to an address of the caller's choice: that in the Host header.
     app.router.redirect_slashes = False
     return app
 

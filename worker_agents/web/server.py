@@ -12,6 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from worker_agents.model.errors import StartupError
+from worker_agents.web.protocol import ServerLimits, guarded
+from worker_agents.web.rules import RequestRules
 
 # Scrapes and probes answer at once: what still runs after this is a client that does not read.
 _SHUTDOWN_SECONDS = 2
@@ -21,9 +23,18 @@ _BACKLOG = 128
 class HttpServer:
     """Serves ``app`` on ``host`` and ``port``; port 0 picks a free one. ``on_stop`` ends what would be answered for ever."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        limits: ServerLimits | None = None,
+        *,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app = app
         self._on_stop = on_stop
+        self._limits = limits or ServerLimits()
         self._host = host
         self._requested_port = port
         self._socket: socket.socket | None = None
@@ -43,7 +54,7 @@ class HttpServer:
         Raises :class:`StartupError` when the address or the port cannot be had.
         """
         self._socket = _listen(self._host, self._requested_port)
-        self._server = _Server(_config(self._app))
+        self._server = _Server(_config(self._app, self._limits))
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="http-server")
         await self._server.listening.wait()
 
@@ -73,9 +84,14 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, limits: ServerLimits) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        RequestRules(app, limits.head_bytes),
+        http=guarded(limits),
+        h11_max_incomplete_event_size=limits.head_bytes,
+        timeout_keep_alive=limits.keep_alive,
+        # What a header says of a client's address may be anybody's words; actions are audited with it.
+        proxy_headers=False,
         lifespan="off",
         log_config=None,
         access_log=False,

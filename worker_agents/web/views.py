@@ -210,12 +210,6 @@ class SettingView(View):
     description: str
 
 
-class Problem(View):
-    """The body of an answer that is an error."""
-
-    detail: str
-
-
 class StatusSource(Protocol):
     """The service's own view of itself. All answers come from memory, at once."""
 

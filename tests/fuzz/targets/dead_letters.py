@@ -7,10 +7,10 @@ import orjson
 
 from tests.fuzz.harness import Target, assert_readable, split_head
 from worker_agents.cli.dlq import LetterFilter, _line, _print_whole, _whole, summary
-from worker_agents.cli.dlq_replay import _report
 from worker_agents.dispatch.journal import DeadLetter
 from worker_agents.kafka.codec import Headers
 from worker_agents.kafka.dead_letters import TRUNCATED_HEADER, DeadLetterFormat
+from worker_agents.kafka.letters import replay_plan
 from worker_agents.kafka.reader import Record
 from worker_agents.model.errors import Reason
 from worker_agents.model.ticket import Envelope
@@ -36,7 +36,7 @@ def check(content: bytes) -> None:
     told = summary(record)
     assert (told["reason"], told["attempts"]) == ("internal", 3)
     assert told["original"] == {"topic": "tickets", "partition": _PARTITION, "offset": _OFFSET}
-    assert _report(record, partitions=12)["partition"] == _PARTITION
+    assert replay_plan(record, partitions=12).partition == _PARTITION
     # Whatever else is in the topic: a record that no worker wrote.
     _shown(Record("dlq", 2, 41, _NOW, None, value, headers))
 
@@ -51,7 +51,7 @@ def _shown(record: Record) -> None:
     assert orjson.loads(orjson.dumps(_whole(record)))["letter"] == told["letter"]
     assert_readable(_line(told)[:1_000].replace("\n", " "))
     LetterFilter(ticket_id="t-1", reason="internal").fits(told)
-    assert orjson.dumps(_report(record, partitions=12))
+    assert orjson.dumps(replay_plan(record, partitions=12))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         _print_whole(record)
     assert all(each.isprintable() or each == "\n" for each in printed.getvalue())

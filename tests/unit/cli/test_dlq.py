@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from worker_agents.cli.dlq import _print_whole, summary
-from worker_agents.cli.dlq_replay import _report
+from worker_agents.kafka.letters import replay_plan
 from worker_agents.kafka.reader import Record
 
 
@@ -17,7 +17,7 @@ def test_the_place_of_a_letter_is_read_from_its_headers() -> None:
     told = summary(letter(b"7"))
 
     assert (told["original"]["partition"], told["attempts"]) == (7, 7)
-    assert _report(letter(b"7"), partitions=12)["problem"] is None
+    assert replay_plan(letter(b"7"), partitions=12).problem is None
 
 
 @pytest.mark.parametrize("number", [b"", b"-1", b"1.5", b"9" * 19, b"9" * 5_000, "\u0663".encode(), b"\xff"])
@@ -26,7 +26,7 @@ def test_a_number_that_can_be_none_is_not_known(number: bytes) -> None:
 
     assert (told["original"]["partition"], told["attempts"]) == (None, None)
     assert orjson.dumps(told)
-    assert "is not known" in _report(letter(number), partitions=12)["problem"]
+    assert "is not known" in str(replay_plan(letter(number), partitions=12).problem)
 
 
 def test_nothing_of_a_letter_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:

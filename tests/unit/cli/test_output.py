@@ -1,6 +1,7 @@
 """Text for people: safe for a terminal, and honest about bytes."""
 
-from worker_agents.cli.output import bytes_document, preview, printable, time_text
+from worker_agents.cli.output import bytes_document, time_text
+from worker_agents.model.text import preview, printable
 
 
 def test_a_ticket_cannot_command_the_terminal() -> None:

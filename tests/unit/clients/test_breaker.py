@@ -70,6 +70,15 @@ def test_few_calls_open_it_after_five_failures_in_a_row_however_far_apart(guarde
     assert guarded.breaker.state is OPEN
 
 
+def test_an_operator_may_have_it_probe_at_once(guarded: Guarded) -> None:
+    guarded.open()
+    guarded.breaker.probe_now()
+    assert guarded.breaker.wait_seconds() == 0.0
+    guarded.call(failed=True)
+    assert guarded.breaker.state is OPEN
+    assert guarded.breaker.wait_seconds() > 5.0, "one probe, no more"
+
+
 def test_a_success_breaks_the_row(guarded: Guarded) -> None:
     guarded.calls("xxxx.xxxx.xxxx", every=15)
 

@@ -395,8 +395,7 @@ class World:
 def assert_lane_empty(lane: Lane) -> None:
     assert not lane.jobs
     assert not lane._held
-    assert not lane._waiters
-    assert not lane._turns
+    assert lane._waiting.is_empty
     assert not lane.under_way()
 
 

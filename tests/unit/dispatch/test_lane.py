@@ -20,7 +20,8 @@ from tests.unit.dispatch.fakes import (
     let_it_work,
     record,
 )
-from worker_agents.dispatch import lane as lane_module
+from worker_agents.dispatch import job as job_module
+from worker_agents.dispatch import waiting as waiting_module
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.job import JobPhase
@@ -409,7 +410,7 @@ async def test_a_ticket_waits_for_its_dependencies_without_a_slot() -> None:
 
 async def test_a_ticket_is_not_read_again_for_each_of_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    monkeypatch.setattr(lane_module, "ticket_of", lambda envelope: reads.append(envelope) or ticket_of(envelope))
+    monkeypatch.setattr(job_module, "ticket_of", lambda envelope: reads.append(envelope) or ticket_of(envelope))
     world = World(DispatchConfig(max_concurrent=60))
     names = [f"d{number}" for number in range(50)]
     await world.accept(record(0, "t", dependencies=names), *(record(n, name) for n, name in enumerate(names, 1)))
@@ -423,7 +424,7 @@ async def test_a_ticket_is_not_read_again_for_each_of_its_dependencies(monkeypat
 
 
 async def test_thousands_that_wait_for_one_ticket_do_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "_WOKEN_AT_ONCE", 10)
+    monkeypatch.setattr(waiting_module, "_WOKEN_AT_ONCE", 10)
     world = World(DispatchConfig(max_concurrent=5))
     dependents = [record(n, f"t{n}", dependencies=["a"]) for n in range(1, 96)]
     await world.accept(*dependents, record(96, "a"))

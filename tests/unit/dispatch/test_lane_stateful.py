@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ from tests.unit.dispatch.fakes import (
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.cancellation import CancelRequest
 from worker_agents.dispatch.config import DispatchConfig, Ordering
+from worker_agents.dispatch.pausing import PauseRequest, ResumeRequest
+from worker_agents.dispatch.retrying import RetryRequest
 from worker_agents.kafka.offsets import OffsetTracker
 from worker_agents.model.errors import BreakerOpen, IntegrationRejected, IntegrationUnavailable, TaskError
 from worker_agents.model.result import Status, TaskResult
@@ -90,6 +92,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.starts: Counter[str] = Counter()
         self.attempts: Counter[tuple[str, int]] = Counter()
         self.wrong: list[str] = []
+        self.in_slots: set[str] = set()
         self.suspended = False
         self.steps = self.trouble_at = 0
         self.workers = 0
@@ -214,6 +217,39 @@ class PartitionMachine(RuleBasedStateMachine):
         self.world.dispatcher.cancel(CancelRequest(ticket_id))
         await let_it_work()
 
+    @rule(task_type=st.sampled_from(["EXECUTE", "TEST"]), seconds=st.sampled_from([5.0, 100.0, 5_000.0]))
+    def an_operator_pauses_a_type(self, task_type: str, seconds: float) -> None:
+        self._note_slots()
+        self.do(self._ask(self.world.dispatcher.pause, PauseRequest(task_type, seconds=seconds)))
+
+    def _note_slots(self) -> None:
+        """Those that have their slot may be writing their start still: they go on."""
+        places = self.world.dispatcher._scheduler._places
+        self.in_slots = {name for name, job in self.world.lane.jobs.items() if places.get(id(job)) == "running"}
+
+    @precondition(lambda self: list(self.world.dispatcher.pauses))
+    @rule(data=st.data())
+    def an_operator_resumes_a_type(self, data: st.DataObject) -> None:
+        paused = sorted(pause.task_type for pause in self.world.dispatcher.pauses)
+        self.do(self._ask(self.world.dispatcher.resume, ResumeRequest(data.draw(st.sampled_from(paused)))))
+
+    @rule(task_type=st.sampled_from(["EXECUTE", "TEST"]))
+    def an_operator_pauses_and_thinks_better_of_it(self, task_type: str) -> None:
+        self.do(self._pause_and_resume(task_type))
+
+    async def _pause_and_resume(self, task_type: str) -> None:
+        self._note_slots()
+        self.world.dispatcher.pause(PauseRequest(task_type))
+        await self._ask(self.world.dispatcher.resume, ResumeRequest(task_type))
+
+    @rule(ticket_id=st.sampled_from(IDS))
+    def an_operator_brings_a_retry_forward(self, ticket_id: str) -> None:
+        self.do(self._ask(self.world.dispatcher.retry_now, RetryRequest(ticket_id)))
+
+    async def _ask(self, what: Callable[[Any], object], request: object) -> None:
+        what(request)
+        await let_it_work()
+
     @rule(seconds=st.sampled_from([1.0, 20.0, 61.0, 150.0, 301.0]))
     def time_passes(self, seconds: float) -> None:
         self.do(self._advance(seconds))
@@ -251,6 +287,9 @@ class PartitionMachine(RuleBasedStateMachine):
     def the_partition_is_handed_over(self) -> None:
         self.do(self.world.lane.stop("partition_revoked"))
         self.do(self._commit())
+        for pause in self.world.dispatcher.pauses:
+            # The next one knows nothing of them.
+            self.do(self._ask(self.world.dispatcher.resume, ResumeRequest(pause.task_type)))
         self.world.assert_nothing_left_of_lane()
         self.do(self._new_worker(self.journal))
 
@@ -273,6 +312,9 @@ class PartitionMachine(RuleBasedStateMachine):
 
     def _started(self, run: Run) -> None:
         ticket, known = run.ticket, self.journal.known
+        if ticket.task_type in self.world.dispatcher.pauses and ticket.ticket_id not in self.in_slots:
+            self.wrong.append(f"{ticket.ticket_id} started while its type was paused")
+        self.in_slots.discard(ticket.ticket_id)
         self.starts[ticket.ticket_id] += 1
         self.attempts[ticket.ticket_id, run.context.attempt] += 1
         for name in ticket.dependencies:

@@ -368,3 +368,43 @@ def test_what_was_given_up_is_let_go_of_at_once(place: str) -> None:
     for item in items:
         scheduler.remove(item)
     assert_empty(scheduler)
+
+
+# --- queues that are held ----------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_held_queue_begins_and_what_runs_goes_on() -> None:
+    scheduler: Scheduler[Item] = Scheduler(2, {}, 100)
+    running, armed, ready = (Item("A", (0, 0, number)) for number in range(3))
+    scheduler.add(running)
+    assert started(scheduler) == [running]
+    scheduler.add(armed)
+    assert scheduler.next_to_arm() is armed
+    scheduler.armed(armed)
+    scheduler.add(ready)
+    scheduler.hold("A")
+    other = Item("B", (0, 0, 9))
+    scheduler.add(other)
+    assert started(scheduler) == [other]
+    assert scheduler.running == 2
+    scheduler.remove(other)
+    assert started(scheduler) == []
+    scheduler.let_go("A")
+    assert started(scheduler) == [armed]
+
+
+def test_a_ticket_awaits_a_slot_from_its_arrival_until_it_has_one() -> None:
+    scheduler: Scheduler[Item] = Scheduler(1, {}, 100)
+    item = Item("A", (0, 0, 0))
+    seen = [scheduler.awaits_slot(item)]
+    scheduler.add(item)
+    seen.append(scheduler.awaits_slot(item))
+    scheduler.next_to_arm()
+    seen.append(scheduler.awaits_slot(item))
+    scheduler.armed(item)
+    seen.append(scheduler.awaits_slot(item))
+    scheduler.next_to_run()
+    seen.append(scheduler.awaits_slot(item))
+    scheduler.remove(item)
+    seen.append(scheduler.awaits_slot(item))
+    assert seen == [False, True, True, True, False, False]

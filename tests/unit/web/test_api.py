@@ -8,8 +8,12 @@ import httpx
 import jsonschema
 import pytest
 from openapi_spec_validator import validate
+from pydantic import SecretStr
 
 from tests.unit.web.documents import Source
+from tests.unit.web.fakes import Worker
+from worker_agents.web.actions import action_routes
+from worker_agents.web.api import api_routes
 
 JsonObject = dict[str, Any]
 
@@ -80,6 +84,19 @@ async def test_the_openapi_document_is_valid_and_true(site: httpx.AsyncClient) -
     ):
         answer = await site.get(path.replace("{ticket_id}", "t-1"))
         jsonschema.validate(answer.json(), _schema_of(document, path), cls=jsonschema.Draft202012Validator)
+
+
+async def test_every_route_of_the_api_is_in_the_openapi_document(site: httpx.AsyncClient, worker: Worker) -> None:
+    paths = (await site.get("/api/v1/openapi.json")).json()["paths"]
+    routes = [*action_routes(worker.actions, SecretStr("x")), *api_routes(worker.source)]
+    known = {(path, method.upper()) for path, operations in paths.items() for method in operations}
+    served = {
+        (route.path.replace(":path", ""), method)
+        for route in routes
+        for method in (route.methods or set()) - {"HEAD"}
+        if not route.path.endswith("openapi.json")
+    }
+    assert served == {(path, method) for path, method in known if path.startswith("/api/")}
 
 
 def _schema_of(document: JsonObject, path: str) -> JsonObject:

@@ -2,5 +2,6 @@
 
 from worker_agents.web.page.live import LiveFeed
 from worker_agents.web.page.routes import page_routes
+from worker_agents.web.page.sessions import Sessions
 
-__all__ = ["LiveFeed", "page_routes"]
+__all__ = ["LiveFeed", "Sessions", "page_routes"]

@@ -25,17 +25,30 @@ _GUESSES = 10
 _GUESS_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What became of an action, in a sentence."""
+
+    good: bool
+    text: str
+
+
 @dataclass(slots=True)
 class Session:
-    """``ends_at`` is monotonic seconds; ``notice`` is told once, on the next page."""
+    """``by`` is the name that its actions are audited under, ``ends_at`` monotonic seconds; ``notice`` is told once, on the next page."""
 
+    by: str
     csrf: str
     ends_at: float
-    notice: tuple[str, str] | None = None
+    notice: Notice | None = None
 
-    def take_notice(self) -> tuple[str, str] | None:
+    def take_notice(self) -> Notice | None:
         notice, self.notice = self.notice, None
         return notice
+
+    def is_proven_by(self, csrf: str) -> bool:
+        """Whether a form came from a page of this session."""
+        return hmac.compare_digest(csrf.encode(), self.csrf.encode())
 
 
 class Sessions:
@@ -56,8 +69,8 @@ class Sessions:
         """Whether there were too many wrong tokens lately."""
         return len(self._wrong) == _GUESSES and self._clock.monotonic() - self._wrong[0] < _GUESS_SECONDS
 
-    def sign_in(self, token: str) -> str | None:
-        """The value of the cookie; ``None`` where the token is wrong, or none is set."""
+    def sign_in(self, by: str, token: str) -> str | None:
+        """The value of the cookie; ``None`` where the token is wrong, or none is set, or there were too many wrong ones."""
         if not self._token or self.are_barred:
             return None
         if not hmac.compare_digest(token.encode(), self._token.get_secret_value().encode()):
@@ -65,7 +78,7 @@ class Sessions:
             return None
         self._forget_ended()
         name = secrets.token_urlsafe(32)
-        self._sessions[name] = Session(secrets.token_urlsafe(32), self._clock.monotonic() + _LASTS_SECONDS)
+        self._sessions[name] = Session(by, secrets.token_urlsafe(32), self._clock.monotonic() + _LASTS_SECONDS)
         return name
 
     def of(self, request: Request) -> Session | None:
@@ -84,8 +97,3 @@ class Sessions:
 
 def set_cookie(response: Response, name: str) -> None:
     response.set_cookie(COOKIE, name, max_age=_LASTS_SECONDS, httponly=True, samesite="strict")
-
-
-def proves(session: Session, csrf: str) -> bool:
-    """Whether a form came from a page of that session."""
-    return hmac.compare_digest(csrf.encode(), session.csrf.encode())
