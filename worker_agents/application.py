@@ -81,10 +81,16 @@ class Application:
     def __init__(self, config: ApplicationConfig, parts: Parts, clock: Clock, emit: Emit) -> None:
         self.stage = Stage.STARTING
         self.consumer: TicketConsumer | None = None
+        self.drain_began: float | None = None
         self.parts = parts
         self._config = config
         self._clock = clock
         self._emit = emit
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that what runs may go on once the worker drains."""
+        return self._config.drain_timeout
 
     async def run(self, stop: StopRequest) -> None:
         """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
@@ -128,6 +134,7 @@ class Application:
         """Intake ends; what runs may end too, up to the time-out; the rest is handed over with its checkpoints."""
         self.stage = Stage.DRAINING
         dispatcher, began = self.parts.dispatcher, self._clock.monotonic()
+        self.drain_began = began
         running = dispatcher.running
         self._emit(DrainStarted(running, self._config.drain_timeout))
         consumer.quiet()
