@@ -76,7 +76,10 @@ class Parts:
 
 
 class Application:
-    """One worker process. Build it with :func:`worker_agents.main.build`."""
+    """One worker process. Build it with :func:`worker_agents.main.build`.
+
+    ``drain_began`` is when it began to drain, by the monotonic clock.
+    """
 
     def __init__(self, config: ApplicationConfig, parts: Parts, clock: Clock, emit: Emit) -> None:
         self.stage = Stage.STARTING

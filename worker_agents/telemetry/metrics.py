@@ -61,7 +61,11 @@ TICKETS_IN_FLIGHT = ScrapeGauge(
     "tickets_in_flight", "Unsettled tickets that this worker has, by what they are doing.", ("task_type", "phase")
 )
 OLDEST_TICKET_AGE = ScrapeGauge("oldest_ticket_age_seconds", "Age of the oldest unsettled ticket of this worker.")
-PARTITION_LAG = ScrapeGauge("partition_lag", "Tickets from the watermark to the end of the partition.", ("partition",))
+PARTITION_LAG = ScrapeGauge(
+    "partition_lag",
+    "Records from the watermark to the end of the partition, the marker of a producer's last transaction included.",
+    ("partition",),
+)
 PARTITIONS = ScrapeGauge("partitions", "Assigned partitions, by the phase of their opening.", ("phase",))
 LEASE_AGE = ScrapeGauge("ledger_lease_age_seconds", "Time since the lease was last renewed.", ("partition",))
 BREAKER_STATE = ScrapeGauge("breaker_state", "0 closed, 1 half open, 2 open.", ("integration",))
