@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos fuzz mutants check format tools bench lock clean
+.PHONY: help setup demo test unit chaos fuzz mutants check format generate tools bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: $(READY) ## Lint, check format, types and layers
 format: $(READY) ## Mend what can be mended automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+generate: $(READY) ## Write docs/metrics.md and the Grafana dashboard anew
+	$(BIN)/python -m tools.generate
 
 mutants: $(READY) ## Change the pure modules in every small way and see which changes no test notices: docs/mutants.md
 	rm -rf mutants

@@ -88,11 +88,15 @@ class Parts:
 
 
 class Application:
-    """One worker process. Build it with :func:`worker_agents.main.build`."""
+    """One worker process. Build it with :func:`worker_agents.main.build`.
+
+    ``drain_began`` is when it began to drain, by the monotonic clock.
+    """
 
     def __init__(self, config: ApplicationConfig, parts: Parts, clock: Clock, emit: Emit) -> None:
         self.stage = Stage.STARTING
         self.consumer: TicketConsumer | None = None
+        self.drain_began: float | None = None
         self.parts = parts
         self._config = config
         self._clock = clock
@@ -102,6 +106,11 @@ class Application:
     def drain(self) -> bool:
         """End in good order, as at SIGTERM. ``False`` when that was asked for already."""
         return self._stop is not None and self._stop.drain()
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that what runs may go on once the worker drains."""
+        return self._config.drain_timeout
 
     async def run(self, stop: StopRequest) -> None:
         """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
@@ -146,6 +155,7 @@ class Application:
         """Intake ends; what runs may end too, up to the time-out; the rest is handed over with its checkpoints."""
         self.stage = Stage.DRAINING
         dispatcher, began = self.parts.dispatcher, self._clock.monotonic()
+        self.drain_began = began
         running = dispatcher.running
         self._emit(DrainStarted(running, self._config.drain_timeout))
         consumer.quiet()

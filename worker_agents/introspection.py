@@ -6,16 +6,26 @@ from collections import Counter
 from collections.abc import Callable
 
 from worker_agents.application import Application, Stage
+from worker_agents.dispatch.scheduler import Slots
 from worker_agents.kafka.partition import Partition, PartitionPhase
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.metrics import (
+    ALL_TYPES,
+    DRAIN_TIMEOUT,
+    DRAINING,
     LEASE_AGE,
     OLDEST_TICKET_AGE,
+    PARKED_TICKETS,
+    PARKED_TICKETS_LIMIT,
     PARTITION_LAG,
     PARTITIONS,
+    READY,
+    TASK_SLOTS,
+    TASK_SLOTS_USED,
     TICKETS_IN_FLIGHT,
     Metrics,
     Samples,
+    ScrapeGauge,
 )
 from worker_agents.web.status import Liveness, Readiness
 
@@ -66,6 +76,11 @@ class WorkerStatus:
         metrics.provide(PARTITION_LAG, self._partition_lag)
         metrics.provide(PARTITIONS, lambda: Counter((str(p.phase),) for p in self._partitions()))
         metrics.provide(LEASE_AGE, self._of_open_partitions(lambda partition: partition.lease.age()))
+        metrics.provide(TASK_SLOTS, lambda: {(name,): slots.limit for name, slots in self._slots().items()})
+        metrics.provide(TASK_SLOTS_USED, lambda: {(name,): slots.used for name, slots in self._slots().items()})
+        metrics.provide(READY, lambda: {(): float(self.readiness().ok)})
+        metrics.provide(DRAINING, lambda: {(): self._draining()})
+        self._provide_limits(metrics)
 
     def _partitions(self) -> list[Partition]:
         consumer = self._application.consumer if self._application else None
@@ -86,6 +101,24 @@ class WorkerStatus:
             return {}
         lags = {partition.number: consumer.lag(partition) for partition in self._partitions()}
         return {(number,): float(lag) for number, lag in lags.items() if lag is not None}
+
+    def _provide_limits(self, metrics: Metrics) -> None:
+        """What has a value only once there is an application."""
+
+        def provide(gauge: ScrapeGauge, value: Callable[[Application], float]) -> None:
+            metrics.provide(gauge, lambda: {(): value(self._application)} if self._application else {})
+
+        provide(PARKED_TICKETS, lambda application: application.parts.dispatcher.outside_buffer)
+        provide(PARKED_TICKETS_LIMIT, lambda application: application.parts.dispatcher.config.max_parked)
+        provide(DRAIN_TIMEOUT, lambda application: application.drain_timeout)
+
+    def _slots(self) -> dict[str, Slots]:
+        dispatcher = self._application.parts.dispatcher if self._application else None
+        return {ALL_TYPES: dispatcher.slots, **dispatcher.slots_of_types()} if dispatcher else {}
+
+    def _draining(self) -> float:
+        began = self._application.drain_began if self._application else None
+        return 0.0 if began is None else self._clock.monotonic() - began
 
     def _of_open_partitions(self, value: Callable[[Partition], float]) -> Callable[[], Samples]:
         def samples() -> Samples:

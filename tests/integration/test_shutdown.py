@@ -60,6 +60,32 @@ async def test_a_second_signal_goes_faster(ships: Fleet) -> None:
     assert [line["why"] for line in worker.events("ticket_released")] == ["shutdown"]
 
 
+async def test_metrics_tell_when_a_worker_serves_and_how_long_it_drains(ships: Fleet) -> None:
+    (port,) = free_ports(1)
+    worker = ships.worker(HTTP_PORT=str(port), DRAIN_TIMEOUT_SECONDS="600", MAX_CONCURRENT_TASKS="8")
+    await ships.submit([probe("long", sleep_ms=600_000)])
+    await ships.probe_says("start", 1)
+    serving = await gauges(port)
+    worker.send(signal.SIGTERM)
+    await worker.says("drain_started")
+    draining = await gauges(port)
+    worker.send(signal.SIGTERM)
+    assert await worker.ended(timeout=20) == 0
+
+    assert (serving["ready"], serving["draining_seconds"], serving["rebalances_total"]) == (1, 0, 1)
+    assert (serving['task_slots{task_type="all"}'], serving['task_slots_used{task_type="all"}']) == (8, 1)
+    assert (draining["ready"], draining["drain_timeout_seconds"]) == (0, 600)
+    assert draining["draining_seconds"] > 0
+    assert [(line["partitions"], line["gained"], line["lost"]) for line in worker.events("rebalanced")] == [(2, 2, 0)]
+
+
+async def gauges(port: int) -> dict[str, float]:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith("worker_agents_"))
+    return {name.removeprefix("worker_agents_"): float(value) for name, _, value in lines}
+
+
 @pytest.mark.timeout(180)
 async def test_a_worker_whose_broker_is_gone_before_its_first_assignment_still_ends(tmp_path: Path) -> None:
     """aiokafka waits for an assignment that a stopped consumer never gets."""

@@ -15,7 +15,7 @@ from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.lane import Lane
 from worker_agents.dispatch.pausing import Paused, PauseRequest, Pauses, Resumed, ResumeRequest
 from worker_agents.dispatch.retrying import Retried, RetryRequest
-from worker_agents.dispatch.scheduler import QueueUsage, Scheduler
+from worker_agents.dispatch.scheduler import QueueUsage, Scheduler, Slots
 from worker_agents.dispatch.slices import in_slices
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit
@@ -55,7 +55,7 @@ class Dispatcher:
     def running(self) -> int:
         return self._scheduler.running
 
-    def slots(self) -> list[QueueUsage]:
+    def usage(self) -> list[QueueUsage]:
         """The slots of each task type that had tickets so far."""
         return self._scheduler.usage()
 
@@ -63,6 +63,19 @@ class Dispatcher:
     def buffered(self) -> int:
         """Tickets that are ready, without those that only wait for the slots of their own type: they are parked."""
         return self._scheduler.waiting - self._scheduler.surplus
+
+    @property
+    def outside_buffer(self) -> int:
+        """Tickets that are parked, or beyond their type's share of the buffer."""
+        return self.parked + self._scheduler.surplus
+
+    @property
+    def slots(self) -> Slots:
+        return self._scheduler.slots
+
+    def slots_of_types(self) -> dict[str, Slots]:
+        """Of each type with a limit of its own."""
+        return self._scheduler.slots_of_types()
 
     def has_room(self) -> bool:
         """Whether more records may be taken in. Once intake was paused, not before half of the buffer is free.
@@ -72,7 +85,7 @@ class Dispatcher:
         limit = self.config.max_buffered
         if self._paused:
             limit = max(limit // 2, 1)
-        return self.buffered < limit and self.parked + self._scheduler.surplus < self.config.max_parked
+        return self.buffered < limit and self.outside_buffer < self.config.max_parked
 
     def quiet(self) -> None:
         """Start no more tickets, for good; what runs goes on."""

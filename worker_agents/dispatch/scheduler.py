@@ -9,6 +9,7 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from worker_agents.dispatch.job import ISOLATED
+from worker_agents.model.structs import struct
 
 _MIN_LOOKAHEAD = 4
 _FALL = 0.1
@@ -60,6 +61,14 @@ class _Queue(Generic[T]):
         return max(self.waiting - self.share, 0)
 
 
+@struct
+class Slots:
+    """How many tickets may run, and how many do: more than that after a suspect was cleared."""
+
+    limit: int
+    used: int
+
+
 class Scheduler(Generic[T]):
     """Slots and the order in which tickets get them.
 
@@ -99,6 +108,16 @@ class Scheduler(Generic[T]):
     def waiting(self) -> int:
         """Tickets that are ready, but have no slot yet."""
         return len(self._places) - self.running
+
+    @property
+    def slots(self) -> Slots:
+        """Of all types together."""
+        return Slots(self._total, self.running)
+
+    def slots_of_types(self) -> dict[str, Slots]:
+        """Of each type that has fewer than there are in all."""
+        queues = {name: self._queue(name) for name in self._limits if name != ISOLATED}
+        return {name: Slots(queue.limit, queue.running) for name, queue in queues.items()}
 
     @property
     def surplus(self) -> int:

@@ -22,7 +22,7 @@ from worker_agents.kafka.tasks import give_up_after
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import KafkaRefused
 from worker_agents.model.structs import struct
-from worker_agents.telemetry.events import Emit, KafkaTrouble
+from worker_agents.telemetry.events import Emit, KafkaTrouble, Rebalanced
 
 _POLL_TIMEOUT_MS = 200
 _RECORDS_A_POLL = 500
@@ -225,6 +225,7 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             for tp in assigned:
                 self._consumer.pause(tp)
             lost = [self.partitions.pop(number) for number in list(self.partitions) if number not in numbers]
+            self._emit(Rebalanced(len(numbers), len(numbers - self.partitions.keys()), len(lost)))
             for number in sorted(numbers if not self._quiet else ()):
                 if number not in self.partitions:
                     self.partitions[number] = self._new_partition(number, self)

@@ -86,7 +86,7 @@ def _quantile(values: Sequence[float], percent: int) -> float | None:
 
 def slot_views(dispatcher: Dispatcher, task_types: Collection[str]) -> tuple[SlotsView, ...]:
     """All slots first, then those of each type, also of one that had no ticket yet."""
-    usage = {use.queue: use for use in dispatcher.slots()}
+    usage = {use.queue: use for use in dispatcher.usage()}
     total, limits = dispatcher.config.max_concurrent, dispatcher.config.limits or {}
     waiting = sum(use.waiting for use in usage.values())
     views = [SlotsView(queue="all", used=dispatcher.running, limit=total, waiting=waiting)]

@@ -348,6 +348,16 @@ class PartitionEvent(Event):
 
 
 @struct
+class Rebalanced(Event):
+    """The group gave out its partitions anew; ``partitions`` of them are this worker's now, whatever changed for it."""
+
+    event: ClassVar[str] = "rebalanced"
+    partitions: int
+    gained: int
+    lost: int
+
+
+@struct
 class PartitionOpening(PartitionEvent):
     event: ClassVar[str] = "partition_opening"
     level: ClassVar[int] = logging.DEBUG

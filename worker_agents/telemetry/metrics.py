@@ -33,6 +33,9 @@ _OPENING_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 
 # The label of a task type without an executor: tickets may name anything, and every name would be a new series.
 OTHER = "other"
+# The label of what all task types share.
+ALL_TYPES = "all"
+_WORKER_LABELS = ("worker_id", "version")
 
 
 @struct
@@ -44,14 +47,37 @@ class ScrapeGauge:
     labels: tuple[str, ...] = ()
 
 
+@struct
+class Declaration:
+    """What a metric is, for those who write queries. ``name`` is whole; a histogram's series add their suffixes to it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
 TICKETS_IN_FLIGHT = ScrapeGauge(
     "tickets_in_flight", "Unsettled tickets that this worker has, by what they are doing.", ("task_type", "phase")
 )
 OLDEST_TICKET_AGE = ScrapeGauge("oldest_ticket_age_seconds", "Age of the oldest unsettled ticket of this worker.")
-PARTITION_LAG = ScrapeGauge("partition_lag", "Tickets from the watermark to the end of the partition.", ("partition",))
+PARTITION_LAG = ScrapeGauge(
+    "partition_lag",
+    "Records from the watermark to the end of the partition, the marker of a producer's last transaction included.",
+    ("partition",),
+)
 PARTITIONS = ScrapeGauge("partitions", "Assigned partitions, by the phase of their opening.", ("phase",))
 LEASE_AGE = ScrapeGauge("ledger_lease_age_seconds", "Time since the lease was last renewed.", ("partition",))
 BREAKER_STATE = ScrapeGauge("breaker_state", "0 closed, 1 half open, 2 open.", ("integration",))
+TASK_SLOTS = ScrapeGauge(
+    "task_slots", "Tickets that may run at once: of types with a limit of their own, and of `all`.", ("task_type",)
+)
+TASK_SLOTS_USED = ScrapeGauge("task_slots_used", "Tickets that hold one of these slots.", ("task_type",))
+PARKED_TICKETS = ScrapeGauge("parked_tickets", "Tickets outside the buffer: they wait for others, a retry, a slot.")
+PARKED_TICKETS_LIMIT = ScrapeGauge("parked_tickets_limit", "At so many parked tickets intake is paused.")
+READY = ScrapeGauge("ready", "1 when this worker takes tickets, 0 when `/ready` says why not.")
+DRAINING = ScrapeGauge("draining_seconds", "Time since this worker began to drain; 0 when it does not.")
+DRAIN_TIMEOUT = ScrapeGauge("drain_timeout_seconds", "How long what runs may go on once the worker drains.")
 
 TASK_TYPE_PAUSED = ScrapeGauge("task_type_paused", "1 while an operator has paused the type here.", ("task_type",))
 
@@ -63,15 +89,21 @@ class Metrics:
     """Every metric of the service, in a registry of its own."""
 
     def __init__(self) -> None:
+        self.declarations: list[Declaration] = []
         self._registry = registry = CollectorRegistry()
         self._gauges = _ScrapeGauges()
         registry.register(self._gauges)
         ProcessCollector(registry=registry)
 
+        def declare(kind: str, name: str, text: str, labels: tuple[str, ...]) -> None:
+            self.declarations.append(Declaration(f"{PREFIX}_{name}", kind, labels, text))
+
         def counter(name: str, text: str, *labels: str) -> Counter:
+            declare("counter", name, text, labels)
             return Counter(name, text, labels, namespace=PREFIX, registry=registry)
 
         def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+            declare("histogram", name, text, labels)
             return Histogram(name, text, labels, namespace=PREFIX, registry=registry, buckets=tuple(buckets))
 
         # tickets
@@ -124,6 +156,8 @@ class Metrics:
 
         # the service
         self.kafka_errors = counter("kafka_errors_total", "Trouble with Kafka outside the ledger.")
+        self.rebalances = counter("rebalances_total", "Times that the group gave out its partitions anew.")
+        declare("info", "worker_info", "What this worker is.", _WORKER_LABELS)
         self.worker = Info("worker", "What this worker is.", namespace=PREFIX, registry=registry)
 
     def provide(self, gauge: ScrapeGauge, samples: Callable[[], Samples]) -> None:
@@ -133,6 +167,14 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format (:data:`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
+
+
+def declared() -> list[Declaration]:
+    """Every metric of this module, in the order of declaration: those that events feed, then the gauges."""
+    gauges = [value for value in globals().values() if isinstance(value, ScrapeGauge)]
+    return Metrics().declarations + [
+        Declaration(f"{PREFIX}_{gauge.name}", "gauge", gauge.labels, gauge.help) for gauge in gauges
+    ]
 
 
 class _ScrapeGauges(Collector):
@@ -214,8 +256,9 @@ class MetricsSubscriber:
             events.LeaseExpired: lambda _: metrics.leases_expired.inc(),
             events.StateUnreadable: lambda _: metrics.state_unreadable.inc(),
             events.KafkaTrouble: lambda _: metrics.kafka_errors.inc(),
+            events.Rebalanced: lambda _: metrics.rebalances.inc(),
             events.WorkerStarted: lambda event: metrics.worker.info(
-                {"worker_id": event.worker_id, "version": event.version}
+                dict(zip(_WORKER_LABELS, (event.worker_id, event.version), strict=True))
             ),
         }
 
@@ -248,6 +291,8 @@ class MetricsSubscriber:
         """Begin at 0 what alerts watch: the first increase of a series that was absent is invisible to them."""
         for labels in product(task_types, (Status.COMPLETED, Status.FAILED), ("true", "false")):
             self._metrics.tasks_executed.labels(*labels)
+        for task_type, reason in product(task_types, Reason):
+            self._metrics.tasks_failed.labels(task_type, reason)
         for reason in Reason:
             self._metrics.dead_letters.labels(reason)
         for kind in ("done", "in_flight"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from worker_agents.dispatch.job import ISOLATED
-from worker_agents.dispatch.scheduler import Scheduler
+from worker_agents.dispatch.scheduler import Scheduler, Slots
 
 
 @dataclass(eq=False, slots=True)
@@ -140,6 +140,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         for name, queue in self.scheduler._queues.items():
             assert queue.running == len(self.at("running", queue=name))
             assert queue.begun == self.begun(name)
+
+    @invariant()
+    def slots_agree_with_who_runs(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        of_their_own = {name: limit for name, limit in self.limits.items() if name in self.shares and name != ISOLATED}
+        assert self.scheduler.slots == Slots(self.total, len(self.at("running")))
+        assert self.scheduler.slots_of_types() == {
+            name: Slots(limit, len(self.at("running", queue=name))) for name, limit in of_their_own.items()
+        }
 
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):

@@ -92,7 +92,9 @@ def test_what_alerts_watch_begins_at_zero(source: Metrics, subscriber: MetricsSu
     del subscriber
     scrape = Scrape(source)
     assert scrape("tasks_executed_total", task_type="TEST", status="FAILED", simulated="false") == 0
+    assert scrape("tasks_failed_total", task_type="TEST", reason="timeout") == 0
     assert scrape("dead_letters_total", reason="retries_exhausted") == 0
+    assert scrape("rebalances_total") == 0
     assert scrape("duplicates_total", kind="done") == 0
     assert scrape("ledger_transactions_total") == 0
 
@@ -137,6 +139,7 @@ ONE_EACH: list[tuple[events.Event, str, Mapping[str, str]]] = [
     (events.LeaseExpired(0, 40.0, 3), "leases_expired_total", {}),
     (events.StateUnreadable(0, "key", "not JSON"), "state_records_unreadable_total", {}),
     (events.KafkaTrouble("poll", "timed out"), "kafka_errors_total", {}),
+    (events.Rebalanced(3, 1, 0), "rebalances_total", {}),
     (events.WorkerStarted("w-1", "0.1.0", ()), "worker_info", {"worker_id": "w-1", "version": "0.1.0"}),
 ]
 
@@ -185,6 +188,31 @@ def test_the_public_metrics_have_their_labels(source: Metrics, subscriber: Metri
         family = families[f"worker_agents_{name}"]
         assert family.documentation.endswith(".")
         assert {label for sample in family.samples for label in sample.labels} - {"le"} == labels
+
+
+def test_every_metric_is_declared_with_its_kind_and_labels(source: Metrics, subscriber: MetricsSubscriber) -> None:
+    subscriber(settled("FAILED", reason="timeout"))
+    for event, _, _ in ONE_EACH:
+        subscriber(event)
+    for gauge in (value for value in vars(metrics).values() if isinstance(value, metrics.ScrapeGauge)):
+        source.provide(gauge, dict.fromkeys([gauge.labels], 1.0).copy)
+
+    rendered = {
+        (family.name, family.type, frozenset(key for sample in family.samples for key in sample.labels) - {"le"})
+        for family in Scrape(source).families.values()
+        if family.name.startswith(metrics.PREFIX) and not family.name.endswith("_created")
+    }
+
+    declared = metrics.declared()
+    assert {
+        (_family(it), "gauge" if it.kind == "info" else it.kind, frozenset(it.labels)) for it in declared
+    } == rendered
+    assert all(it.help.endswith(".") for it in declared)
+
+
+def _family(declaration: metrics.Declaration) -> str:
+    """As the parser of the text format names it."""
+    return declaration.name.removesuffix("_total") if declaration.kind == "counter" else declaration.name
 
 
 def test_two_registries_do_not_know_each_other() -> None:
