@@ -13,6 +13,7 @@ import structlog
 
 from worker_agents.telemetry import events
 from worker_agents.telemetry.logs import LogSubscriber, configure_logging
+from worker_agents.telemetry.tracing import TraceContext
 
 SECRET = "s3cr3t/with'quote\"and ä"
 
@@ -51,7 +52,11 @@ def every_event() -> list[type[events.Event]]:
 
 
 def sample(kind: type[events.Event]) -> events.Event:
-    values = {"int": 1, "float": 0.5, "bool": True, "str": "text", "tuple[str, ...]": ("A", "B")}
+    values: dict[str, Any] = {"int": 1, "float": 0.5, "bool": True, "str": "text", "tuple[str, ...]": ("A", "B")}
+    values |= {
+        "TraceContext | None": TraceContext("a" * 32, "b" * 16),
+        "Passage | None": events.Passage("0", 1, "", 0.5),
+    }
     return kind(**{field.name: values[str(field.type)] for field in dataclasses.fields(kind)})
 
 
