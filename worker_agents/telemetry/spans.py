@@ -113,14 +113,21 @@ class _PresetIds(IdGenerator):
 class SpanSubscriber:
     """Makes a span of every event that ends something, and gives it to ``processor``. Lives in one thread.
 
-    ``mask`` keeps secrets out of the texts of errors.
+    ``mask`` keeps secrets out of the texts of errors; ``now`` is nanoseconds since the epoch.
     """
 
     def __init__(
-        self, places: Places, processor: SpanProcessor, resource: Resource, *, mask: Callable[[str], str] = str
+        self,
+        places: Places,
+        processor: SpanProcessor,
+        resource: Resource,
+        *,
+        mask: Callable[[str], str],
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._places = places
         self._mask = mask
+        self._now = now
         self._ids = _PresetIds(TraceContext.new())
         # The decision was made when the ticket came.
         provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
@@ -178,7 +185,7 @@ class SpanSubscriber:
             if (attempt := self._attempts.get(trace.span_id)) is not None:
                 attempt.polls[0] += 1
                 values = (event.integration, event.operation, event.outcome, event.duration)
-                attempt.moments.append(_Moment(time.time_ns(), semconv.POLL, values))
+                attempt.moments.append(_Moment(self._now(), semconv.POLL, values))
             return
         attributes: _Attributes = {
             semconv.PEER_SERVICE: event.integration,
@@ -198,15 +205,15 @@ class SpanSubscriber:
 
     def _note(self, trace: TraceContext, name: str, values: tuple[str | float, ...]) -> None:
         if (attempt := self._attempts.get(trace.span_id)) is not None:
-            attempt.moments.append(_Moment(time.time_ns(), name, values))
+            attempt.moments.append(_Moment(self._now(), name, values))
 
     # --- waits ---------------------------------------------------------------------------------------------------
 
     def _ticket_waiting(self, event: events.TicketWaiting, trace: TraceContext) -> None:
-        self._waits_of(trace).append(_Moment(time.time_ns(), semconv.WAITING, (event.reason, event.delay)))
+        self._waits_of(trace).append(_Moment(self._now(), semconv.WAITING, (event.reason, event.delay)))
 
     def _retry_scheduled(self, event: events.RetryScheduled, trace: TraceContext) -> None:
-        self._waits_of(trace).append(_Moment(time.time_ns(), semconv.RETRY_SCHEDULED, (event.reason, event.delay)))
+        self._waits_of(trace).append(_Moment(self._now(), semconv.RETRY_SCHEDULED, (event.reason, event.delay)))
 
     def _waits_of(self, trace: TraceContext) -> list[_Moment]:
         return self._waits.setdefault(trace.span_id, [])
@@ -283,7 +290,7 @@ class SpanSubscriber:
         error: str = "",
     ) -> None:
         """Make a span that ends now, after so many seconds."""
-        ends = time.time_ns()
+        ends = self._now()
         self._ids.trace = trace
         parent = _inside(trace, trace.parent_span_id, is_remote=kind is SpanKind.CONSUMER)
         begins = ends - max(int(seconds * 1e9), 0)
