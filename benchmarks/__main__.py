@@ -1,7 +1,7 @@
 """Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio.
 
-Then what thousands of waiting pipelines cost it, how soon it answers over HTTP meanwhile, and how soon they have a worker
-again. ``python -m benchmarks pipelines`` runs one measurement by its name.
+Then what telemetry adds to that, what thousands of waiting pipelines cost it, how soon it answers over HTTP meanwhile, and
+how soon they have a worker again. ``python -m benchmarks pipelines`` runs one measurement by its name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
+from benchmarks.collector import collector
 from benchmarks.pages import pages
 from benchmarks.processes import ROOT, talking_process
 from benchmarks.recovery import recovery
@@ -60,8 +62,10 @@ async def measure(broker: EmbeddedKafka, tickets: int, module: str, *arguments: 
     environment = {**os.environ, **topics.environment(), "HTTP_PORT": "0", "LOG_FORMAT": "json", **env}
     command = [sys.executable, "-m", module, str(tickets), *arguments]
     finished = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=300
+        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=300
     )
+    if finished.returncode != 0:
+        raise RuntimeError(f"{module} failed:\n{finished.stderr.decode(errors='replace')}")
     return Figures(**json.loads(finished.stdout.splitlines()[-1]))
 
 
@@ -74,6 +78,28 @@ async def no_op(broker: EmbeddedKafka) -> None:
         print(f"round {number}: bare loop {bare[-1]}\n         service   {service[-1]}", flush=True)
     ratios = [ours.rate / theirs.rate for ours, theirs in zip(service, bare, strict=True)]
     print(f"no-op: {median(ratios):.2f} of the bare loop (median of {ROUNDS}; aim: at least 0.30)")
+
+
+async def telemetry(broker: EmbeddedKafka) -> None:
+    """Tickets that do nothing, with and without what tells of them: its share of the CPU."""
+    off, on, traced = [], [], []
+    sampled = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+    with collector() as address:
+        for number in range(1, ROUNDS + 1):
+            service = partial(measure, broker, NO_OP_TICKETS, "benchmarks.service", "0")
+            off.append(await service("unobserved", LOG_LEVEL="CRITICAL"))
+            on.append(await service(LOG_LEVEL="INFO"))
+            traced.append(await service(LOG_LEVEL="INFO", OTEL_EXPORTER_OTLP_ENDPOINT=address, **sampled))
+            print(f"round {number}: telemetry off          {off[-1]}", flush=True)
+            print(f"         metrics and INFO logs  {on[-1]}\n         and traces at 10 %     {traced[-1]}", flush=True)
+    print(
+        f"telemetry: metrics and INFO logs add {_added(on, off):.0%} to the CPU of a no-op ticket (median of {ROUNDS}; "
+        f"aim: at most 35%); with traces at 10 % sampling it is {_added(traced, off):.0%}"
+    )
+
+
+def _added(measured: Sequence[Figures], base: Sequence[Figures]) -> float:
+    return median(m.cpu_microseconds / b.cpu_microseconds for m, b in zip(measured, base, strict=True)) - 1
 
 
 async def waiting(broker: EmbeddedKafka) -> None:
@@ -121,7 +147,14 @@ async def pipelines(broker: EmbeddedKafka) -> None:
     )
 
 
-MEASUREMENTS = {"no-op": no_op, "waiting": waiting, "pipelines": pipelines, "pages": pages, "recovery": recovery}
+MEASUREMENTS = {
+    "no-op": no_op,
+    "telemetry": telemetry,
+    "waiting": waiting,
+    "pipelines": pipelines,
+    "pages": pages,
+    "recovery": recovery,
+}
 
 
 async def main(names: Sequence[str]) -> None:

@@ -35,8 +35,8 @@ class BenchExecutor(BaseTaskExecutor[Parameters]):
         return TaskResult(success=True, output={"task_id": ticket.task_id, "attempt": context.attempt})
 
 
-async def main(count: int, seconds: float) -> None:
-    """Answer ``count`` tickets, print the figures, and drain."""
+async def main(count: int, seconds: float, *, observed: bool) -> None:
+    """Answer ``count`` tickets, print the figures, and drain. Without ``observed`` there are no logs and no metrics of them."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, settings.worker_id)
     watch, stop, settled = Stopwatch(), StopRequest(), 0
@@ -51,10 +51,10 @@ async def main(count: int, seconds: float) -> None:
                 watch.end(count)
                 stop()
 
-    application = build(settings, executors=[BenchExecutor(seconds)], subscribers=[follow])
+    application = build(settings, executors=[BenchExecutor(seconds)], subscribers=[follow], observed=observed)
     tune_garbage_collector()
     await application.run(stop)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), float(sys.argv[2])))
+    uvloop.run(main(int(sys.argv[1]), float(sys.argv[2]), observed="unobserved" not in sys.argv))

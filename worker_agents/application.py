@@ -18,6 +18,7 @@ from worker_agents.kafka.worker import KafkaWorker
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import DrainEnded, DrainStarted, Emit, WorkerStarted, WorkerStopped
 from worker_agents.telemetry.metrics import Metrics
+from worker_agents.telemetry.stalls import LoopWatchdog
 from worker_agents.web.server import HttpServer
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class Parts:
     dispatcher: Dispatcher
     http: HttpServer
     metrics: Metrics
+    watchdog: LoopWatchdog
     close: Callable[[], Awaitable[None]]
 
 
@@ -115,6 +117,7 @@ class Application:
     async def run(self, stop: StopRequest) -> None:
         """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
         self._stop = stop
+        self.parts.watchdog.start()
         try:
             consumer = await self._start(stop)
             if consumer is not None:
@@ -123,6 +126,7 @@ class Application:
             self.stage = Stage.STOPPED
             await self.parts.http.stop()
             await self.parts.close()
+            self.parts.watchdog.stop()
             self._emit(WorkerStopped(self._config.worker_id))
 
     async def _start(self, stop: StopRequest) -> TicketConsumer | None:

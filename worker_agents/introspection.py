@@ -45,14 +45,38 @@ class WorkerStatus:
         self._application = application
 
     def liveness(self) -> Liveness:
-        consumer = self._application.consumer if self._application else None
-        if consumer is None:
+        """The loop runs, as it answers this; that the consumer and the ledgers go on is measured.
+
+        A ledger that cannot reach Kafka is suspended, not open: an open one whose lease is old has come to a halt.
+        """
+        application = self._application
+        consumer = application.consumer if application else None
+        if application is None or consumer is None:
             return Liveness(ok=True, details={"stage": Stage.STARTING})
-        age = self._clock.monotonic() - consumer.polled_at
-        details = {"stage": self._stage, "seconds_since_last_poll": round(age, 1)}
-        if age > self._poll_limit:
-            return Liveness(False, (f"the consumer has not polled for {age:.0f} s",), details)
-        return Liveness(True, (), details)
+        poll_age = self._clock.monotonic() - consumer.polled_at
+        ledger_age = max((p.lease.age() for p in self._partitions() if p.phase is PartitionPhase.OPEN), default=0.0)
+        reasons = []
+        if poll_age > self._poll_limit:
+            reasons.append(f"the consumer has not polled for {poll_age:.0f} s")
+        if ledger_age > self._poll_limit:
+            reasons.append(f"the ledger of an open partition has written nothing for {ledger_age:.0f} s")
+        lag = application.parts.watchdog.greatest_lag()
+        return Liveness(not reasons, tuple(reasons), self._progress(lag, poll_age, ledger_age))
+
+    def _progress(self, lag: float, poll_age: float, ledger_age: float) -> dict[str, object]:
+        return {
+            "stage": self._stage,
+            "event_loop_lag_seconds": round(lag, 3),
+            "seconds_since_last_poll": round(poll_age, 1),
+            "seconds_since_last_ledger_write": round(ledger_age, 1),
+            "limit_seconds": self._poll_limit,
+            "explanation": {
+                "event_loop_lag_seconds": "how late the event loop was at most in the last minute; stalls are logged",
+                "seconds_since_last_poll": "how long ago Kafka was asked for tickets; over the limit the worker is stuck",
+                "seconds_since_last_ledger_write": "how long ago the quietest open partition renewed its lease; over the "
+                "limit the worker is stuck",
+            },
+        }
 
     def readiness(self) -> Readiness:
         if self._stage is not Stage.SERVING:

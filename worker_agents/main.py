@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from worker_agents.application import Application, ApplicationConfig, Parts
 from worker_agents.clients.code_forge import CodeForgeClient
@@ -34,7 +35,9 @@ from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.history import History
 from worker_agents.telemetry.logs import LogSubscriber
 from worker_agents.telemetry.masking import SecretMasker
-from worker_agents.telemetry.metrics import BREAKER_STATE, TASK_TYPE_PAUSED, Metrics, MetricsSubscriber
+from worker_agents.telemetry.metrics import BREAKER_STATE, LOOP_LAG, TASK_TYPE_PAUSED, Metrics, MetricsSubscriber
+from worker_agents.telemetry.stalls import LoopWatchdog
+from worker_agents.telemetry.tracing import TraceContext
 from worker_agents.web.actions import action_routes
 from worker_agents.web.api import api_routes
 from worker_agents.web.app import create_app
@@ -44,6 +47,9 @@ from worker_agents.web.page import LiveFeed, Sessions, page_routes
 from worker_agents.web.server import HttpServer
 from worker_agents.web.views import SettingView
 
+if TYPE_CHECKING:
+    from worker_agents.telemetry.export import Tracing
+
 
 def build(
     settings: Settings,
@@ -52,10 +58,12 @@ def build(
     subscribers: Iterable[Emit] = (),
     clock: Clock | None = None,
     vault: VaultClient | None = None,
+    observed: bool = True,
 ) -> Application:
     """The whole service, unstarted. ``executors`` are served besides the built-in ones, ``subscribers`` told of events.
 
-    ``vault`` is a client that is logged in already, for settings whose secrets came from there.
+    ``vault`` is a client that is logged in already, for settings whose secrets came from there. Without ``observed`` there are
+    neither logs nor metrics nor spans of events: to measure what those cost.
 
     Raises :class:`StartupError` and :class:`RegistryError` for what cannot work.
     """
@@ -64,15 +72,20 @@ def build(
     bus, metrics = EventBus(), Metrics()
     integrations = Integrations(settings, clock, bus.emit, vault)
     registry = task_executors(settings, integrations, bus.emit, executors)
-    bus.subscribe(LogSubscriber())
-    bus.subscribe(MetricsSubscriber(metrics, registry.types()))
+    log = LogSubscriber()
     history = History(clock)
-    bus.subscribe(history)
+    tracing = _tracing(settings, bus.emit, integrations.mask) if observed else None
+    if observed:
+        for observer in (log, MetricsSubscriber(metrics, registry.types()), history):
+            bus.subscribe(observer)
+    if tracing is not None:
+        bus.subscribe(tracing.subscriber)
     for subscriber in subscribers:
         bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     overview = Overview(_surroundings(settings, registry, integrations), status, history, clock)
-    dispatcher = _dispatcher(settings, registry, clock, bus.emit)
+    dispatcher = _dispatcher(settings, registry, clock, bus.emit, tracing)
+    watchdog = LoopWatchdog(settings.event_loop_stall_seconds, bus.emit, log)
     kafka = KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit)
     service = Service(
         dispatcher,
@@ -87,7 +100,8 @@ def build(
         dispatcher=dispatcher,
         http=_http_server(settings, status=status, metrics=metrics, overview=overview, actions=actions, clock=clock),
         metrics=metrics,
-        close=integrations.close,
+        watchdog=watchdog,
+        close=partial(_close, integrations, tracing),
     )
     config = ApplicationConfig(settings.worker_id, registry.types(), settings.drain_timeout_seconds)
     application = Application(config, parts, clock, bus.emit)
@@ -95,6 +109,7 @@ def build(
     status.provide_gauges(metrics)
     overview.observe(application)
     metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in dispatcher.pauses) for name in registry.types()})
+    metrics.provide(LOOP_LAG, lambda: {(): watchdog.greatest_lag()})
     metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
     return application
 
@@ -251,7 +266,24 @@ def kafka_config(settings: Settings) -> KafkaWorkerConfig:
     )
 
 
-def _dispatcher(settings: Settings, registry: TaskExecutorRegistry, clock: Clock, emit: Emit) -> Dispatcher:
+def _tracing(settings: Settings, emit: Emit, mask: Callable[[str], str]) -> Tracing | None:
+    if not settings.tracing_enabled:
+        return None
+    # What it stands on takes long to import and much memory: only where it is used.
+    from worker_agents.collector import tracing_to_collector  # noqa: PLC0415
+
+    return tracing_to_collector(settings, emit, mask)
+
+
+async def _close(integrations: Integrations, tracing: Tracing | None) -> None:
+    await integrations.close()
+    if tracing is not None:
+        await tracing.close()
+
+
+def _dispatcher(
+    settings: Settings, registry: TaskExecutorRegistry, clock: Clock, emit: Emit, tracing: Tracing | None
+) -> Dispatcher:
     retry = RetryPolicy(
         default_retries=settings.max_retries_per_ticket,
         base=settings.retry_backoff_base_seconds,
@@ -274,4 +306,5 @@ def _dispatcher(settings: Settings, registry: TaskExecutorRegistry, clock: Clock
         cancel_grace=settings.kill_grace_seconds,
         publish_running=settings.publish_running,
     )
-    return Dispatcher(config, policy, engine, clock, emit)
+    begin_trace = TraceContext.from_headers if tracing is None else tracing.begin_trace
+    return Dispatcher(config, policy, engine, clock, emit, begin_trace=begin_trace)

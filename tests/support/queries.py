@@ -17,11 +17,6 @@ Labels = frozenset[str]
 
 OF_TARGETS = frozenset({"namespace", "job", "pod", "instance"})
 """Labels that Prometheus adds to whatever it scrapes in Kubernetes."""
-ARRIVING: Mapping[str, Labels] = {
-    "worker_agents_event_loop_lag_seconds": frozenset(),
-    "worker_agents_event_loop_stalls_total": frozenset(),
-}
-"""Arrives with the stall watchdog. Once it is declared, a test asks for its removal from here."""
 _VALUES: Mapping[str, frozenset[str]] = {
     "reason": frozenset(Reason),
     "status": frozenset(Status),

@@ -4,11 +4,14 @@ Its settings come from the environment, as those of ``worker-agents run`` do.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+import structlog
 
 from worker_agents.application import StopRequest
 from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters
@@ -24,7 +27,8 @@ class ProbeParameters(Parameters):
     """What a PROBE ticket does: ``sleep_ms``, then ``fail`` (verdict), ``error`` (n times), ``die`` or a big output.
 
     With ``tick_ms`` it notes ``tick`` so often while it sleeps: who worked on a ticket, and when. ``retry_after`` is the
-    wait in seconds that its errors ask for. ``log`` is a line that it logs, ``mark`` goes into a checkpoint.
+    wait in seconds that its errors ask for. ``log`` is a line of its log, ``mark`` goes into a checkpoint, ``say`` is logged by
+    the standard library and by structlog.
     """
 
     sleep_ms: float = 0.0
@@ -36,6 +40,7 @@ class ProbeParameters(Parameters):
     output_bytes: int = 0
     log: str = ""
     mark: str = ""
+    say: str = ""
 
 
 class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
@@ -47,6 +52,9 @@ class ProbeExecutor(BaseTaskExecutor[ProbeParameters]):
     async def execute(self, ticket: Ticket, context: ExecutionContext) -> TaskResult:
         wanted = self.parameters(ticket)
         note("start", ticket, context)
+        if wanted.say:
+            structlog.get_logger().info("probe_says", said=wanted.say)
+            logging.getLogger("probe").info(wanted.say)
         if wanted.die:
             os.kill(os.getpid(), signal.SIGKILL)
         if context.attempt <= wanted.errors:

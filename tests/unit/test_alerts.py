@@ -8,12 +8,12 @@ import pytest
 from typer.main import get_group
 
 from tests.support.operations import RUNBOOK, alerts
-from tests.support.queries import ARRIVING, Query, declared_series
+from tests.support.queries import Query, declared_series
 from worker_agents.cli.app import app as cli
 from worker_agents.telemetry.metrics import PREFIX
 
 ALERTS = alerts()
-KNOWN = declared_series() | dict(ARRIVING)
+KNOWN = declared_series()
 SECTIONS = re.findall(
     r"^## (WorkerAgents\w+)\n(.*?)(?=^## |\Z)", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
@@ -61,9 +61,3 @@ def test_the_runbook_names_only_commands_that_exist() -> None:
 
     assert len(commands) > 5
     assert commands - get_group(cli).commands.keys() == set()
-
-
-def test_what_the_stall_watchdog_brings_is_taken_from_the_list_of_what_is_to_come() -> None:
-    declared = ARRIVING.keys() & declared_series().keys()
-
-    assert not declared, f"declared now: remove {declared} from ARRIVING in tests/support/queries.py"

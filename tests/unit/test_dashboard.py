@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.operations import DASHBOARD
-from tests.support.queries import ARRIVING, Query, declared_series, process_series
+from tests.support.queries import Query, declared_series, process_series
 
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-KNOWN = declared_series() | process_series() | dict(ARRIVING)
+KNOWN = declared_series() | process_series()
 VARIABLES = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
 NAMES = [panel["title"] for panel in PANELS]
 

@@ -30,7 +30,7 @@ READ_BY_CLIENTS = {
 READ_BY_OTHERS = {
     *("CARGO_HOME", "RUSTUP_HOME", "MAVEN_ARGS"),
     *("VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"),
-    "TEST_KAFKA_BOOTSTRAP_SERVERS",
+    *("TEST_KAFKA_BOOTSTRAP_SERVERS", "OTEL_SPAN_EVENT_COUNT_LIMIT"),
     *("X_URL", "X_ENABLED", "X_TOKEN", "X_FALLBACK", "X_FILE"),
 }
 """Read by programs that are started, by libraries, by tests; and the guide's example."""

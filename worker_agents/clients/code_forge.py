@@ -276,6 +276,7 @@ class CodeForgeClient:
             path=f"/api/v1/generate/{quote(request_id, safe='')}",
             headers=headers,
             accepted=_NOT_YET,
+            polls=True,
         )
         return await self._http.send(call, lambda answer: _generation_status(request_id, answer), within=within)
 
@@ -310,6 +311,7 @@ class CodeForgeClient:
             path=f"/api/v1/pipelines/{quote(pipeline_id, safe='')}",
             headers=headers,
             accepted=_LATER,
+            polls=True,
         )
         return await self._http.send(call, lambda answer: _pipeline_status(pipeline_id, answer), within=within)
 

@@ -16,7 +16,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -41,6 +41,7 @@ from worker_agents.model.clock import Clock, SystemClock
 from worker_agents.model.errors import BreakerOpen, CredentialsUnavailable, IntegrationUnavailable, TaskError
 from worker_agents.model.json_text import read_json
 from worker_agents.telemetry.events import Emit, ExternalCall
+from worker_agents.telemetry.tracing import current_span, new_call_span
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -71,7 +72,8 @@ class Call:
     """One request. ``operation`` is its name in metrics and messages.
 
     ``reads_only`` marks a POST that starts nothing. ``accepted`` are statuses beside 2xx that the caller reads itself;
-    ``not_yet`` further ones that are worth a repetition. ``before_repeat`` runs before each further try and may refuse
+    ``not_yet`` further ones that are worth a repetition. ``polls`` marks a call that is made again and again until
+    something is over. ``before_repeat`` runs before each further try and may refuse
     it by raising: a call that starts remote work checks its lease again there.
     """
 
@@ -83,6 +85,7 @@ class Call:
     reads_only: bool = False
     accepted: frozenset[int] = frozenset()
     not_yet: frozenset[int] = frozenset()
+    polls: bool = False
     before_repeat: Callable[[], object] | None = None
 
     @property
@@ -206,9 +209,11 @@ class HttpClient:
         began = self._clock.monotonic()
         if ends_at <= began:
             return Trouble("no time left for a try", "timeout", may_have_acted=False, evidence=Evidence.NOTHING)
-        outcome = await self._guarded(call, read, authorization, ends_at - began)
-        label = outcome.outcome if isinstance(outcome, Trouble) else "ok"
-        self._emit(ExternalCall(self._integration, call.operation, label, self._clock.monotonic() - began))
+        span = current_span() if call.polls else new_call_span()
+        traced = call if span is None else replace(call, headers={**call.headers, **span.headers()})
+        outcome = await self._guarded(traced, read, authorization, ends_at - began)
+        label, took = outcome.outcome if isinstance(outcome, Trouble) else "ok", self._clock.monotonic() - began
+        self._emit(ExternalCall(self._integration, call.operation, label, took, polls=call.polls, trace=span))
         return outcome
 
     async def _guarded(

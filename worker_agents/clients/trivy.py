@@ -34,6 +34,7 @@ from worker_agents.clients.workspace_scratch import ScratchDirectories
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, Reason, TaskError
 from worker_agents.telemetry.events import Emit, ExternalCall
 from worker_agents.telemetry.masking import SecretMasker
+from worker_agents.telemetry.tracing import new_call_span
 
 TargetKind = Literal["fs", "config", "image", "sbom"]
 
@@ -158,7 +159,7 @@ class Trivy:
             outcome = "rejected"
             raise
         finally:
-            self._emit(ExternalCall("trivy", target.kind, outcome, time.monotonic() - began))
+            self._emit(ExternalCall("trivy", target.kind, outcome, time.monotonic() - began, trace=new_call_span()))
 
     async def _scan(self, target: ScanTarget, seconds: float) -> ScanReport:
         async with self._scratch.fresh() as directory:

@@ -19,6 +19,7 @@ from worker_agents.dispatch.scheduler import QueueUsage, Scheduler, Slots
 from worker_agents.dispatch.slices import in_slices
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit
+from worker_agents.telemetry.tracing import BeginTrace, TraceContext
 
 if TYPE_CHECKING:
     from worker_agents.engine.execution_engine import ExecutionEngine
@@ -28,13 +29,21 @@ class Dispatcher:
     """Gives slots to the tickets of all lanes, most urgent first."""
 
     def __init__(
-        self, config: DispatchConfig, policy: AdmissionPolicy, engine: ExecutionEngine, clock: Clock, emit: Emit
+        self,
+        config: DispatchConfig,
+        policy: AdmissionPolicy,
+        engine: ExecutionEngine,
+        clock: Clock,
+        emit: Emit,
+        *,
+        begin_trace: BeginTrace = TraceContext.from_headers,
     ) -> None:
         self.config = config
         self.policy = policy
         self.engine = engine
         self.clock = clock
         self.emit = emit
+        self.begin_trace = begin_trace
         self.lanes: set[Lane] = set()
         self.parked = 0
         self.pauses = Pauses(clock, emit, self._resume)

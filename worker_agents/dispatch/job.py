@@ -38,6 +38,8 @@ class Job:
     ``receipts`` are its record and those of its duplicates; ``state`` is what is durable, or on its way. It is
     ``finishing`` once its final result is on its way too. A parked job keeps its record as raw bytes only; ``ticket`` is ``None`` then.
     ``replays`` are the ticket's so far, the present one last. ``before_start`` is the state that its latest *started* replaced.
+    ``arrived`` and ``since``, the end of its latest attempt or its arrival, are monotonic seconds. ``answer_span`` is the one that
+    sends its result.
     """
 
     lane: Lane
@@ -51,6 +53,8 @@ class Job:
     isolated: bool = False
     finishing: bool = False
     attempt: int = 1
+    arrived: float = 0.0
+    since: float = 0.0
     replays: tuple[str, ...] = ()
     phase: JobPhase = JobPhase.READY
     why_waiting: str = ""
@@ -59,14 +63,23 @@ class Job:
     slot: asyncio.Future[None] | None = None
     timer: Cancellable | None = None
     context: AttemptContext | None = None
+    answer_span: TraceContext | None = None
     _trace: TraceContext | None = None
 
     @property
-    def trace(self) -> TraceContext:
-        """The trace that the producer began, or one of our own; the same for all attempts here."""
+    def span(self) -> TraceContext:
+        """Its own span, in the trace that the producer began or one of our own; the same for all attempts here.
+
+        Where none is recorded, the producer's span stands for it.
+        """
         if self._trace is None:
-            self._trace = TraceContext.from_headers(self.envelope.headers)
+            self._trace = self.lane.begin_trace(self.envelope.headers)
         return self._trace
+
+    @property
+    def has_recorded_span(self) -> bool:
+        """Whether spans of it may have been recorded already."""
+        return self._trace is not None and self._trace.recorded
 
     @property
     def queue(self) -> str:

@@ -25,7 +25,7 @@ from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
 from worker_agents.dispatch.retrying import Retried, RetryRequest
-from worker_agents.dispatch.settling import answer_of, event_of, settlement_of
+from worker_agents.dispatch.settling import answer_of, event_of, passage_of, settlement_of
 from worker_agents.dispatch.waiting import WAIT_DEPENDENCY, WAIT_KEY, WAIT_PAUSE, WaitingRoom
 from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
@@ -42,10 +42,12 @@ from worker_agents.telemetry.events import (
     TicketCancelled,
     TicketElsewhere,
     TicketIsolated,
+    TicketPutBack,
     TicketReleased,
     TicketReplayed,
     TicketRetried,
 )
+from worker_agents.telemetry.tracing import BeginTrace, work_on
 
 if TYPE_CHECKING:
     from worker_agents.dispatch.dispatcher import Dispatcher
@@ -112,6 +114,10 @@ class Lane:
         """The partition, as it is called in logs."""
         return self._journal.place
 
+    @property
+    def begin_trace(self) -> BeginTrace:
+        return self._dispatcher.begin_trace
+
     def knows(self, ticket_id: str) -> bool:
         return ticket_id in self.jobs or self._journal.lookup(ticket_id) is not None
 
@@ -130,7 +136,7 @@ class Lane:
         if job.context is not None and job.context.cancel_reason is not None:
             # Told already. A second cancellation would interrupt what its executor does about the first.
             return Cancelled.RUNNING
-        self._emit(TicketCancelled(job.ticket_id, job.task_type, request.by, request.why))
+        self._emit(TicketCancelled(job.ticket_id, job.task_type, request.by, request.why, trace=job.span))
         if job.context is not None and job.phase is JobPhase.RUNNING and job.task is not None:
             job.context.cancel_reason = request.reason
             job.task.cancel(request.reason)
@@ -161,7 +167,11 @@ class Lane:
             return other
         if job.task_type in self._dispatcher.pauses:
             return Retried.PAUSED
-        self._emit(TicketRetried(job.ticket_id, job.task_type, request.by, request.why, job.attempt, job.why_waiting))
+        self._emit(
+            TicketRetried(
+                job.ticket_id, job.task_type, request.by, request.why, job.attempt, job.why_waiting, trace=job.span
+            )
+        )
         self._waiting.bring_forward(job)
         return Retried.NOW
 
@@ -220,16 +230,18 @@ class Lane:
         job.state, job.isolated, job.replays = state, admitted.isolate, admitted.replays
         job.attempt = state.attempt if state else 1
         if state is None and (elsewhere := self._dispatcher.elsewhere(ticket.ticket_id, self)) is not None:
-            self._emit(TicketElsewhere(job.ticket_id, job.task_type, self.place, elsewhere))
+            self._emit(TicketElsewhere(job.ticket_id, job.task_type, self.place, elsewhere, trace=job.span))
         if admitted.replays and state is None:
-            self._emit(TicketReplayed(job.ticket_id, job.task_type, admitted.replays[-1], len(admitted.replays)))
+            count = len(admitted.replays)
+            self._emit(TicketReplayed(job.ticket_id, job.task_type, admitted.replays[-1], count, trace=job.span))
         if job.isolated and state:
-            self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery))
+            self._emit(TicketIsolated(job.ticket_id, job.task_type, state.delivery, trace=job.span))
         if not self._waiting.queues_up(job):
             self.consider(job)
 
     def _new_job(self, envelope: Envelope, ticket_id: str, task_type: str, ticket: Ticket | None) -> Job:
         job = Job(self, ticket_id, task_type, envelope, [envelope.receipt], ticket, None)
+        job.arrived = job.since = self._clock.monotonic()
         self.jobs[ticket_id] = job
         return job
 
@@ -292,6 +304,8 @@ class Lane:
 
     async def _process(self, job: Job) -> None:
         """Start the job, run one attempt, and act on its outcome. A cancelled job just ends: it was dropped."""
+        # The task was made in that of another ticket, which gave up its slot.
+        work_on(job)
         try:
             outcome = await self._run(job, job.read())
             if isinstance(outcome, RetryLater):
@@ -299,7 +313,8 @@ class Lane:
         except JournalError as error:
             outcome = Finished.failed(Reason.INTERNAL, str(error), dead_letter=True)
         except Exception as error:  # noqa: BLE001 # a job's outermost frame: whatever is wrong, the ticket is answered
-            self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), traceback.format_exc()))
+            trace = traceback.format_exc()
+            self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), trace, trace=job.span))
             outcome = Finished.failed(Reason.INTERNAL, repr(error), dead_letter=True)
         if isinstance(outcome, Finished) and self._has(job):
             self.finish(job, outcome)
@@ -345,7 +360,7 @@ class Lane:
         if not self._has(job):
             raise asyncio.CancelledError("given up before")
         before, job.state = job.state, state
-        running = answer_of(job, _RUNNING, self._clock.now_ms()) if announce else None
+        running = answer_of(job, _RUNNING, self._clock.now_ms(), job.span) if announce else None
         durable = self._journal.record(job.ticket_id, state, running)
         try:
             # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
@@ -364,7 +379,8 @@ class Lane:
             checkpoint_at=job.state.checkpoint_at,
             save=lambda data: self._save_checkpoint(job, data),
             owns_ticket=lambda: self._has(job) and self._journal.lease_is_fresh(),
-            trace=lambda: job.trace,
+            trace=lambda: job.span,
+            waiting_since=job.since,
             replay=job.replays[-1] if job.replays else "",
         )
         release = self._release_from_isolation(job) if job.isolated else None
@@ -380,12 +396,13 @@ class Lane:
                 release.cancel()
             # Its next attempt must not be taken for this one.
             job.phase, job.context = JobPhase.SETTLING, None
+            job.since = self._clock.monotonic()
 
     async def _save_checkpoint(self, job: Job, data: dict[str, object]) -> None:
         assert job.state is not None
         began = job.state.checkpoint_at or self._clock.now_ms()
         await self._remember(job, replace(job.state, phase=Phase.CHECKPOINT, checkpoint=data, checkpoint_at=began))
-        self._emit(CheckpointSaved(job.ticket_id, job.task_type, job.attempt, data))
+        self._emit(CheckpointSaved(job.ticket_id, job.task_type, job.attempt, data, trace=job.span))
 
     def _release_from_isolation(self, job: Job) -> asyncio.Task[None]:
         """One that lives long enough while it is alone did not kill its workers."""
@@ -402,7 +419,13 @@ class Lane:
         if outcome.costs_attempt:
             self._emit(
                 RetryScheduled(
-                    job.ticket_id, job.task_type, job.attempt, outcome.delay, outcome.reason, outcome.message
+                    job.ticket_id,
+                    job.task_type,
+                    job.attempt,
+                    outcome.delay,
+                    outcome.reason,
+                    outcome.message,
+                    trace=job.span,
                 )
             )
             job.attempt += 1
@@ -416,6 +439,7 @@ class Lane:
     def finish(self, job: Job, finished: Finished) -> None:
         """Publish the final result; the job ends when that is durable."""
         job.phase, job.finishing = JobPhase.SETTLING, True
+        job.since, job.answer_span = self._clock.monotonic(), job.span.child()
         settled = tuple(job.receipts)
         durable = self._journal.settle(settlement_of(job, finished, settled, self._clock.now_ms()))
         durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
@@ -431,7 +455,7 @@ class Lane:
         self._dispatcher.release(job)
         if len(job.receipts) > len(settled):
             self._journal.settle(Settlement(tuple(job.receipts[len(settled) :])))
-        self._emit(event_of(job, finished, self._clock.now_ms()))
+        self._emit(event_of(job, finished, self._clock.now_ms(), self._clock.monotonic()))
         if finished.dead_letter:
             reason = finished.error_reason or Reason.INTERNAL
             self._emit(DeadLettered(job.ticket_id, reason, finished.result.error_message or ""))
@@ -459,7 +483,11 @@ class Lane:
             if job.task is not None and not job.task.done():
                 job.task.cancel(why)
                 tasks.append(job.task)
-                self._emit(TicketReleased(job.ticket_id, job.task_type, why))
+                passage = passage_of(job, self._clock.monotonic()) if job.has_recorded_span else None
+                self._emit(TicketReleased(job.ticket_id, job.task_type, why, trace=job.span, passage=passage))
+            elif job.has_recorded_span:
+                passage = passage_of(job, self._clock.monotonic())
+                self._emit(TicketPutBack(job.ticket_id, job.task_type, why, trace=job.span, passage=passage))
         self._held = [job for job in self._held if self._has(job)]
         if tasks:
             await asyncio.wait(tasks, timeout=self._dispatcher.config.cancel_grace)

@@ -6,7 +6,8 @@ from worker_agents.dispatch.job import Job
 from worker_agents.dispatch.journal import Answer, DeadLetter, Settlement
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Finished
-from worker_agents.telemetry.events import TicketSettled
+from worker_agents.telemetry.events import Passage, TicketSettled
+from worker_agents.telemetry.tracing import TraceContext
 
 
 def settlement_of(job: Job, finished: Finished, receipts: tuple[int, ...], now_ms: int) -> Settlement:
@@ -20,11 +21,11 @@ def settlement_of(job: Job, finished: Finished, receipts: tuple[int, ...], now_m
             attempts=_attempts(job),
             delivery=job.state.delivery if job.state else 1,
         )
-    return Settlement(receipts, answer_of(job, finished, now_ms), letter)
+    return Settlement(receipts, answer_of(job, finished, now_ms, job.answer_span or job.span), letter)
 
 
-def answer_of(job: Job, finished: Finished, now_ms: int) -> Answer:
-    """Everything that the result's record says."""
+def answer_of(job: Job, finished: Finished, now_ms: int, span: TraceContext) -> Answer:
+    """Everything that the result's record says; ``span`` sends it."""
     return Answer(
         job.ticket_id,
         job.task_type,
@@ -32,13 +33,13 @@ def answer_of(job: Job, finished: Finished, now_ms: int) -> Answer:
         attempts=_attempts(job),
         duration_ms=_duration_ms(job, now_ms),
         ticket=job.ticket,
-        traceparent=job.trace.child().traceparent,
+        traceparent=span.traceparent,
         replays=job.replays,
     )
 
 
-def event_of(job: Job, finished: Finished, now_ms: int) -> TicketSettled:
-    """What logs and metrics are told once the answer is durable."""
+def event_of(job: Job, finished: Finished, now_ms: int, now: float) -> TicketSettled:
+    """What logs, metrics and spans are told once the answer is durable. ``now`` is monotonic."""
     return TicketSettled(
         job.ticket_id,
         job.task_type,
@@ -47,6 +48,20 @@ def event_of(job: Job, finished: Finished, now_ms: int) -> TicketSettled:
         simulated=finished.result.simulated,
         attempts=_attempts(job),
         duration=_duration_ms(job, now_ms) / 1000,
+        trace=job.span,
+        passage=passage_of(job, now) if job.has_recorded_span else None,
+    )
+
+
+def passage_of(job: Job, now: float) -> Passage:
+    """The ticket's way through this worker so far. ``now`` is monotonic."""
+    return Passage(
+        partition=job.lane.place,
+        offset=job.envelope.receipt,
+        conversation_id=job.ticket.correlation_id if job.ticket else "",
+        age=now - job.arrived,
+        publishing=now - job.since,
+        answer=job.answer_span,
     )
 
 

@@ -80,7 +80,7 @@ class WaitingRoom:
         """Park the job for ``delay`` seconds, or until its last moment where that comes first."""
         now_ms = self._clock.now_ms()
         last = self._dispatcher.last_moment_ms(job)
-        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay))
+        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay, trace=job.span))
         if last is not None and last < now_ms + int(delay * 1000):
             delay = max((last - now_ms) / 1000, 0.0)
         self._park(job, reason)
@@ -92,9 +92,8 @@ class WaitingRoom:
         In memory only, as the pause is.
         """
         last = self._dispatcher.last_moment_ms(job)
-        self._emit(
-            TicketWaiting(job.ticket_id, job.task_type, WAIT_PAUSE, self._dispatcher.pauses.remaining(job.task_type))
-        )
+        delay = self._dispatcher.pauses.remaining(job.task_type)
+        self._emit(TicketWaiting(job.ticket_id, job.task_type, WAIT_PAUSE, delay, trace=job.span))
         self._park(job, WAIT_PAUSE)
         if last is not None:
             delay = max((last - self._clock.now_ms()) / 1000, 0.0)

@@ -22,9 +22,9 @@ MAX_LOG_LINE = 4_000
 
 @struct
 class AttemptPlan:
-    """What the attempt stands on. Times are epoch milliseconds, ``time_limit`` seconds.
+    """What the attempt stands on. Times are epoch milliseconds; ``waiting_since`` is monotonic seconds.
 
-    ``save`` makes a checkpoint durable; ``owns_ticket`` tells whether the partition's lease is fresh.
+    ``trace`` is the ticket's own span. ``save`` makes a checkpoint durable; ``owns_ticket`` tells whether the partition's lease is fresh.
     """
 
     ticket: Ticket
@@ -35,6 +35,7 @@ class AttemptPlan:
     owns_ticket: Callable[[], bool]
     trace: Callable[[], TraceContext]
     replay: str = ""
+    waiting_since: float | None = None
 
 
 class AttemptContext(ExecutionContext):
@@ -60,6 +61,15 @@ class AttemptContext(ExecutionContext):
         self._ends_at = clock.monotonic() + time_limit
         self._checkpoint_at = plan.checkpoint_at
         self._logs: deque[str] = deque(maxlen=MAX_LOG_LINES)
+        self._span: TraceContext | None = None
+
+    @property
+    def span(self) -> TraceContext:
+        """The attempt's own span; where none is recorded, the ticket's stands for it."""
+        if self._span is None:
+            trace = self._plan.trace()
+            self._span = trace.child() if trace.recorded else trace
+        return self._span
 
     @property
     def logs(self) -> tuple[str, ...]:
@@ -85,7 +95,7 @@ class AttemptContext(ExecutionContext):
         return {"Idempotency-Key": f"{self.ticket_id}:{operation}{run}", **self.trace_headers()}
 
     def trace_headers(self) -> dict[str, str]:
-        return self._plan.trace().child().headers()
+        return self.span.headers()
 
     def log(self, line: str) -> None:
         self._logs.append(line if len(line) <= MAX_LOG_LINE else f"{line[:MAX_LOG_LINE]}…")

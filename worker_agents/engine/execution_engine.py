@@ -19,6 +19,7 @@ from worker_agents.model.result import Finished, Outcome, TaskResult
 from worker_agents.model.structs import struct
 from worker_agents.model.ticket import Ticket
 from worker_agents.telemetry.events import AttemptEnded, AttemptStarted, Emit, ExecutorCrashed
+from worker_agents.telemetry.tracing import work_on
 
 CANCELLED_BY_OPERATOR = "cancelled"
 
@@ -78,7 +79,15 @@ class ExecutionEngine:
         entering(context)
         began = self._clock.monotonic()
         self._emit(
-            AttemptStarted(ticket.ticket_id, ticket.task_type, plan.attempt, delivery, plan.checkpoint is not None)
+            AttemptStarted(
+                ticket.ticket_id,
+                ticket.task_type,
+                plan.attempt,
+                delivery,
+                plan.checkpoint is not None,
+                waited=0.0 if plan.waiting_since is None else began - plan.waiting_since,
+                trace=context.span,
+            )
         )
         outcome: Outcome | None = None
         try:
@@ -87,7 +96,13 @@ class ExecutionEngine:
         finally:
             self._emit(
                 AttemptEnded(
-                    ticket.ticket_id, ticket.task_type, plan.attempt, _name(outcome), self._clock.monotonic() - began
+                    ticket.ticket_id,
+                    ticket.task_type,
+                    plan.attempt,
+                    _name(outcome),
+                    self._clock.monotonic() - began,
+                    reason=_reason(outcome),
+                    trace=context.span,
                 )
             )
 
@@ -104,6 +119,7 @@ class ExecutionEngine:
         alarm = Alarm(limit.seconds)
         try:
             enter(context)
+            work_on(context)
             result = await executor.execute(ticket, context)
             return Finished.of(_with_logs(_checked(executor, result), context))
         except asyncio.CancelledError as error:
@@ -127,7 +143,7 @@ class ExecutionEngine:
             return Finished.failed(reason, str(error), dead_letter=True)
         if not isinstance(error, TaskError):
             trace = "".join(traceback.format_exception(error))
-            self._emit(ExecutorCrashed(ticket.ticket_id, ticket.task_type, repr(error), trace))
+            self._emit(ExecutorCrashed(ticket.ticket_id, ticket.task_type, repr(error), trace, trace=context.span))
             error = TaskError(f"{type(error).__name__}: {error}", reason=Reason.INTERNAL, retryable=True)
         left = None if last_moment_ms is None else (last_moment_ms - self._clock.now_ms()) / 1000
         outcome = self._retry.decide(ticket, context.attempt, error, left)
@@ -183,6 +199,12 @@ def _with_logs(result: TaskResult, context: AttemptContext) -> TaskResult:
 
 def _deadline_exceeded() -> Finished:
     return Finished.failed(Reason.DEADLINE_EXCEEDED, "sla.deadline passed before it was done")
+
+
+def _reason(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return ""
+    return (outcome.error_reason or "") if isinstance(outcome, Finished) else outcome.reason
 
 
 def _name(outcome: Outcome | None) -> str:

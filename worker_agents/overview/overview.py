@@ -102,14 +102,15 @@ class Overview:
             (found for found in reversed(self._history.results) if found.settled.ticket_id == ticket_id), None
         )
         checkpoint = placed.job.state.checkpoint if placed and placed.job.state else None
+        trace_id = next((trace.trace_id for _, event in timeline if (trace := getattr(event, "trace", None))), "")
         return TicketDetail(
             ticket_id=ticket_id,
             task_type=view.task_type if view else next((_type_of(event) for _, event in timeline), ""),
             ticket=view,
             result=result_view(result) if result else None,
             checkpoint=None if checkpoint is None else self._masked(checkpoint),
-            trace_id=view.trace_id if view else "",
-            trace_url=self._surroundings.trace_url.replace("{trace_id}", view.trace_id) if view else "",
+            trace_id=view.trace_id if view else trace_id,
+            trace_url=self._trace_url(view.trace_id if view else trace_id),
             timeline=tuple(
                 TimelineEntry(at=at, event=event.event, details=self._masked(_details(event))) for at, event in timeline
             ),
@@ -201,6 +202,9 @@ class Overview:
         consumer = self._application.consumer if self._application else None
         return list(consumer.partitions.values()) if consumer else []
 
+    def _trace_url(self, trace_id: str) -> str:
+        return self._surroundings.trace_url.replace("{trace_id}", trace_id) if trace_id else ""
+
     def _masked(self, document: Mapping[str, Any]) -> dict[str, Any]:
         masked = self._surroundings.masker.value(document)
         assert isinstance(masked, dict)
@@ -214,8 +218,12 @@ def _in_flight(placed: Sequence[Placed]) -> dict[str, dict[str, int]]:
     return {task_type: dict(phases) for task_type, phases in sorted(counts.items())}
 
 
+# Of the events of a ticket: its page says it once.
+_TOLD_ELSEWHERE = frozenset({"ticket_id", "task_type", "trace", "passage"})
+
+
 def _details(event: Event) -> dict[str, Any]:
-    told = (field.name for field in fields(event) if field.name not in ("ticket_id", "task_type"))
+    told = (field.name for field in fields(event) if field.name not in _TOLD_ELSEWHERE)
     return {name: getattr(event, name) for name in told}
 
 

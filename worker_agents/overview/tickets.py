@@ -64,7 +64,7 @@ class TicketViews:
             sent_at=job.envelope.timestamp,
             age=max(now_ms - job.envelope.timestamp, 0) / 1000,
             isolated=job.isolated,
-            trace_id=job.trace.trace_id,
+            trace_id=job.span.trace_id,
             **(self._waiting(job) if job.phase is JobPhase.PARKED else self._attempt(job)),
         )
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from worker_agents.settings.model import FIELDS, VAULT_PREFIX, Reference, Settings, is_secret, variable_of
+from worker_agents.settings.model import FIELDS, Reference, Settings, is_secret, variable_of
+from worker_agents.settings.values import VAULT_PREFIX
 
 _SHORT_TOKEN = 16
 
@@ -28,6 +29,7 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _tls(settings)
     yield from _times(settings)
     yield from _enabled(settings)
+    yield from _tracing(settings)
     yield from _vault_references(settings)
 
 
@@ -72,8 +74,9 @@ def _sasl(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _tls(settings: Settings) -> Iterator[Contradiction]:
-    pair = ("kafka_ssl_certificate_location", "kafka_ssl_key_location")
-    for name, other in (pair, pair[::-1]):
+    kafka = ("kafka_ssl_certificate_location", "kafka_ssl_key_location")
+    collector = ("otel_exporter_otlp_client_certificate", "otel_exporter_otlp_client_key")
+    for name, other in (kafka, kafka[::-1], collector, collector[::-1]):
         if getattr(settings, other) and not getattr(settings, name):
             yield Contradiction((name, other), f"is needed with {variable_of(other)}")
 
@@ -90,6 +93,15 @@ def _times(settings: Settings) -> Iterator[Contradiction]:
             ("kill_grace_seconds", "kafka_session_timeout_seconds"),
             f"is {settings.kill_grace_seconds:g}, more than a third of KAFKA_SESSION_TIMEOUT_SECONDS "
             f"({settings.kafka_session_timeout_seconds:g}): the lease would end before it can be renewed",
+        )
+
+
+def _tracing(settings: Settings) -> Iterator[Contradiction]:
+    if settings.otel_bsp_max_export_batch_size > settings.otel_bsp_max_queue_size:
+        yield Contradiction(
+            ("otel_bsp_max_export_batch_size", "otel_bsp_max_queue_size"),
+            f"is {settings.otel_bsp_max_export_batch_size}, more than OTEL_BSP_MAX_QUEUE_SIZE "
+            f"({settings.otel_bsp_max_queue_size})",
         )
 
 

@@ -22,6 +22,7 @@ _LARGEST_SECRET = 64 * 1024
 _SERVICE_LINK = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 # The OpenTelemetry SDK knows many more variables than those that are settings here.
 _NOT_OURS_ALONE = "OTEL_"
+_ALL_SIGNALS, _TRACES_ALONE = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"
 _SIMILAR = 0.85
 
 
@@ -57,7 +58,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """The value (empty when unset), the variable that it came from, and that nothing needs decoding."""
-        variable = variable_of(field_name)
+        variable = self._variable_of(field_name)
         value = self._environ.get(variable, "")
         if not is_secret(field):
             return value.strip(), variable, False
@@ -68,6 +69,12 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         if value:
             return self._failed(field_name, f"{variable}: set this or {file_variable}, not both")
         return self._from_file(field_name, file_variable, Path(path))
+
+    def _variable_of(self, field_name: str) -> str:
+        """As the standard has it, a variable for traces alone goes before the one for all signals."""
+        variable = variable_of(field_name)
+        specific = variable.replace(_ALL_SIGNALS, _TRACES_ALONE, 1)
+        return specific if self._environ.get(specific, "") and specific not in _known_variables() else variable
 
     def _from_file(self, field_name: str, file_variable: str, path: Path) -> tuple[Any, str, bool]:
         try:

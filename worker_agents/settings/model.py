@@ -13,9 +13,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker_agents.settings.integrations import IntegrationSettings
 from worker_agents.settings.kafka import KafkaSettings
 from worker_agents.settings.service import ServiceSettings
+from worker_agents.settings.values import VAULT_PREFIX
 from worker_agents.settings.work import WorkSettings
-
-VAULT_PREFIX = "vault:"
 
 
 @dataclass(frozen=True, slots=True)

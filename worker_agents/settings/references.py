@@ -10,7 +10,8 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from worker_agents.model.errors import IntegrationUnavailable, SettingsInvalid, TaskError, VaultUnreachable
 from worker_agents.settings.contradictions import oddities
-from worker_agents.settings.model import FIELDS, VAULT_PREFIX, Reference, Settings, variable_of
+from worker_agents.settings.model import FIELDS, Reference, Settings, variable_of
+from worker_agents.settings.values import VAULT_PREFIX
 
 
 class SecretReader(Protocol):

@@ -12,11 +12,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from worker_agents.model.git_urls import AllowedGitUrls
 
+VAULT_PREFIX = "vault:"
+
 _LONGEST_WAIT = 30 * 86_400
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
+_PAIR = re.compile(r"[^=\s,]+\s*=[^,]*")
 _HIGHEST_PORT = 65_535
 _NO_ADDRESS = "must be an address that starts with http:// or https:// and names a host"
 
@@ -123,6 +126,32 @@ def _check_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_pairs(value: str) -> str:
+    if not all(_PAIR.fullmatch(pair.strip()) for pair in value.split(",") if pair.strip()):
+        raise ValueError("must be name=value pairs separated by commas")
+    return value
+
+
+def _check_secret_pairs(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    # A reference is checked again when it has become the secret.
+    if not text.startswith(VAULT_PREFIX):
+        _check_pairs(text)
+    return _check_token(value)
+
+
+def _check_pem_file(value: str) -> str:
+    if not value:
+        return value
+    try:
+        begins = b"-----BEGIN " in Path(value).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    if not begins:
+        raise ValueError("is no PEM file")
+    return value
+
+
 TextList = Annotated[tuple[str, ...], BeforeValidator(_read_list)]
 NonEmptyList = Annotated[TextList, AfterValidator(_not_empty)]
 TaskTypes = Annotated[NonEmptyList, AfterValidator(_upper_all)]
@@ -136,6 +165,9 @@ Directory = Annotated[Path, AfterValidator(_check_directory)]
 GitUrls = Annotated[TextList, AfterValidator(_check_git_urls)]
 SearchPath = Annotated[str, AfterValidator(_check_search_path)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
+KeyValuePairs = Annotated[str, AfterValidator(_check_pairs)]
+SecretPairs = Annotated[SecretStr, AfterValidator(_check_secret_pairs)]
+PemFile = Annotated[str, AfterValidator(_check_pem_file)]
 Port = Annotated[int, Field(ge=0, le=_HIGHEST_PORT)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST_WAIT)]

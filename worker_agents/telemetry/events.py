@@ -1,6 +1,6 @@
 """One frozen type for each thing that happens.
 
-Whoever acts emits; ``telemetry.logs`` and ``telemetry.metrics`` subscribe. The class attribute ``event`` is the
+Whoever acts emits; ``telemetry.logs``, ``telemetry.metrics`` and ``telemetry.spans`` subscribe. The class attribute ``event`` is the
 stable log name, ``level`` the log level. Durations are seconds, ages seconds, sizes bytes.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import ClassVar
 
 from worker_agents.model.structs import struct
+from worker_agents.telemetry.tracing import TraceContext
 
 
 @struct
@@ -41,29 +43,55 @@ class EventBus:
 
 
 @struct
+class Passage:
+    """A ticket's way through this worker, for its spans: made only where they are recorded. Durations are seconds.
+
+    ``age`` runs from its arrival here, ``publishing`` from the moment when its outcome was known. ``answer`` is the span
+    that sends its result, which the result's header names; ``None`` when it leaves this worker unsettled.
+    """
+
+    partition: str
+    offset: int
+    conversation_id: str
+    age: float
+    publishing: float = 0.0
+    answer: TraceContext | None = None
+
+
+@struct
 class TicketEvent(Event):
+    """``trace`` is the span in which it happens: the ticket's own, or that of an attempt."""
+
     ticket_id: str
     task_type: str
+    trace: TraceContext | None = field(default=None, kw_only=True, compare=False)
 
 
 @struct
 class AttemptStarted(TicketEvent):
+    """``waited`` is how long the ticket waited for it: since its arrival here, or since the attempt before."""
+
     event: ClassVar[str] = "attempt_started"
     level: ClassVar[int] = logging.DEBUG
     attempt: int
     delivery: int
     resumed: bool
+    waited: float = field(default=0.0, kw_only=True, compare=False)
 
 
 @struct
 class AttemptEnded(TicketEvent):
-    """``outcome`` is ``completed``, ``failed``, ``retry``, ``postponed`` (waits for a breaker) or ``released``."""
+    """``outcome`` is ``completed``, ``failed``, ``retry``, ``postponed`` (waits for a breaker) or ``released``.
+
+    ``reason`` is why it was not completed.
+    """
 
     event: ClassVar[str] = "attempt_ended"
     level: ClassVar[int] = logging.DEBUG
     attempt: int
     outcome: str
     duration: float
+    reason: str = field(default="", kw_only=True, compare=False)
 
 
 @struct
@@ -98,6 +126,7 @@ class TicketSettled(TicketEvent):
     simulated: bool
     attempts: int
     duration: float
+    passage: Passage | None = field(default=None, kw_only=True, compare=False)
 
     @property
     def level(self) -> int:  # type: ignore[override] # of each event, where others have one of their class
@@ -158,6 +187,17 @@ class TicketReleased(TicketEvent):
 
     event: ClassVar[str] = "ticket_released"
     why: str
+    passage: Passage | None = field(default=None, kw_only=True, compare=False)
+
+
+@struct
+class TicketPutBack(TicketEvent):
+    """Left unsettled while it waited: the partition's next opening reads it again. Told of traced tickets only."""
+
+    event: ClassVar[str] = "ticket_put_back"
+    level: ClassVar[int] = logging.DEBUG
+    why: str
+    passage: Passage | None = field(default=None, kw_only=True, compare=False)
 
 
 @struct
@@ -301,7 +341,11 @@ class DeploymentTimedOut(TicketEvent):
 
 @struct
 class ExternalCall(Event):
-    """``outcome`` is ``ok``, ``rejected``, ``unavailable`` or ``timeout``."""
+    """``outcome`` is ``ok``, ``rejected``, ``unavailable`` or ``timeout``.
+
+    ``trace`` is the span of the call where one is recorded. A call that ``polls`` has none of its own: it is that of the
+    attempt, as there may be thousands.
+    """
 
     event: ClassVar[str] = "external_call"
     level: ClassVar[int] = logging.DEBUG
@@ -309,6 +353,8 @@ class ExternalCall(Event):
     operation: str
     outcome: str
     duration: float
+    polls: bool = field(default=False, kw_only=True, compare=False)
+    trace: TraceContext | None = field(default=None, kw_only=True, compare=False)
 
 
 @struct
@@ -453,6 +499,41 @@ class StateUnreadable(PartitionEvent):
 
 
 # --- the service -------------------------------------------------------------------------------------------------
+
+
+@struct
+class SpansAbandoned(Event):
+    """The collector did not take the last spans within ``limit`` seconds; the worker stops without."""
+
+    event: ClassVar[str] = "spans_abandoned"
+    level: ClassVar[int] = logging.WARNING
+    limit: float
+
+
+@struct
+class EventLoopStalled(Event):
+    """Nothing has run in the event loop for ``seconds``, and still does not; ``stack`` is what it is at.
+
+    Told by the watchdog's thread, to the log alone: other subscribers live in the loop.
+    """
+
+    event: ClassVar[str] = "event_loop_stalled"
+    level: ClassVar[int] = logging.ERROR
+    seconds: float
+    stack: str
+
+
+@struct
+class EventLoopResumed(Event):
+    """The event loop runs again, after ``duration``. ``seen``: the stall was told of while it lasted.
+
+    If not, the whole process stood still: it was stopped, or its interpreter was held up.
+    """
+
+    event: ClassVar[str] = "event_loop_resumed"
+    level: ClassVar[int] = logging.WARNING
+    duration: float
+    seen: bool
 
 
 @struct

@@ -84,6 +84,7 @@ class History:
         self._handlers: dict[type[events.Event], Callable[[int, Any], None]] = {
             events.TicketSettled: self._settled,
             events.TicketReleased: self._released,
+            events.TicketPutBack: self._released,
             events.ExternalCall: self._called,
             events.FallbackUsed: self._fell_back,
             # These are told of tickets that may have ended already.
@@ -163,7 +164,7 @@ class History:
             self.simulated += 1
         self._sample(bucket, event.duration)
 
-    def _released(self, now_ms: int, event: events.TicketReleased) -> None:
+    def _released(self, now_ms: int, event: events.TicketReleased | events.TicketPutBack) -> None:
         self._note(now_ms, event)
         self._end(event.ticket_id)
 

@@ -17,6 +17,7 @@ from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedL
 from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Event, FallbackUsed
 from worker_agents.telemetry.masking import SecretMasker
+from worker_agents.telemetry.tracing import TraceContext, current_work
 
 # A kind of message from a library is told once in so many seconds.
 _REPETITION_SECONDS = 10.0
@@ -40,6 +41,7 @@ def configure_logging(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _worker_stamp(worker_id),
+            _ticket_stamp,
             structlog.processors.format_exc_info,
             *_masking(secrets),
             *_rendering(log_format, colors=out.isatty()),
@@ -64,7 +66,11 @@ class LogSubscriber:
             return
         layout = self._layouts.get(type(event)) or self._learn(type(event))
         name = event.log_event if isinstance(event, FallbackUsed) else event.event
-        self._logger.log(event.level, name, **dict(zip(layout.names, layout.values_of(event), strict=True)))
+        line = dict(zip(layout.names, layout.values_of(event), strict=True))
+        trace: TraceContext | None = line.pop(_TRACE, None)
+        if trace is not None:
+            line["trace_id"] = trace.trace_id
+        self._logger.log(event.level, name, **line)
 
     def _learn(self, kind: type[Event]) -> _Layout:
         layout = self._layouts[kind] = _layout_of(kind)
@@ -79,12 +85,16 @@ class _Layout:
     values_of: Callable[[Event], tuple[Any, ...]]
 
 
+_TRACE = "trace"
+# The passage is for spans alone.
+_UNTOLD = "passage"
 # The name that log renderers know for a traceback.
 _RENAMED = {"traceback": "exception"}
 
 
 def _layout_of(kind: type[Event]) -> _Layout:
-    names = [field.name for field in fields(kind) if not (kind is FallbackUsed and field.name == "log_event")]
+    untold = {_UNTOLD, "log_event"} if kind is FallbackUsed else {_UNTOLD}
+    names = [field.name for field in fields(kind) if field.name not in untold]
     return _Layout(tuple(_RENAMED.get(name, name) for name in names), _reader(names))
 
 
@@ -101,6 +111,15 @@ def _worker_stamp(worker_id: str) -> Processor:
         return line
 
     return stamp
+
+
+def _ticket_stamp(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Which ticket the current task works on, also in what its executor and libraries log."""
+    work = current_work()
+    if work is None or line.setdefault("ticket_id", work.ticket_id) != work.ticket_id:
+        return line
+    line.setdefault("trace_id", work.span.trace_id)
+    return line
 
 
 def _masking(secrets: Iterable[str]) -> list[Processor]:

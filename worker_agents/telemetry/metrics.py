@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from worker_agents.model.errors import Reason
@@ -17,9 +18,11 @@ from worker_agents.model.result import Status
 from worker_agents.model.structs import struct
 from worker_agents.model.ticket import KNOWN_TASK_TYPES
 from worker_agents.telemetry import events
+from worker_agents.telemetry.tracing import TraceContext
 
 PREFIX = "worker_agents"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+OPENMETRICS = "application/openmetrics-text"
 
 # A ticket takes from milliseconds (a policy query) to four hours (a pipeline).
 _TASK_SECONDS = (
@@ -68,6 +71,7 @@ PARTITION_LAG = ScrapeGauge(
 )
 PARTITIONS = ScrapeGauge("partitions", "Assigned partitions, by the phase of their opening.", ("phase",))
 LEASE_AGE = ScrapeGauge("ledger_lease_age_seconds", "Time since the lease was last renewed.", ("partition",))
+LOOP_LAG = ScrapeGauge("event_loop_lag_seconds", "Longest delay of the event loop in the last minute.")
 BREAKER_STATE = ScrapeGauge("breaker_state", "0 closed, 1 half open, 2 open.", ("integration",))
 TASK_SLOTS = ScrapeGauge(
     "task_slots", "Tickets that may run at once: of types with a limit of their own, and of `all`.", ("task_type",)
@@ -155,6 +159,7 @@ class Metrics:
         )
 
         # the service
+        self.loop_stalls = counter("event_loop_stalls_total", "Times that the event loop stood still for too long.")
         self.kafka_errors = counter("kafka_errors_total", "Trouble with Kafka outside the ledger.")
         self.rebalances = counter("rebalances_total", "Times that the group gave out its partitions anew.")
         declare("info", "worker_info", "What this worker is.", _WORKER_LABELS)
@@ -167,6 +172,21 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format (:data:`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics and their content type for this ``Accept`` header: OpenMetrics, which has exemplars, if it is taken."""
+        if _takes_openmetrics(accept):
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call] # it has no types
+            return body, openmetrics.CONTENT_TYPE_LATEST
+        return self.render(), CONTENT_TYPE
+
+
+def _takes_openmetrics(accept: str) -> bool:
+    for kind in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in kind.split(";"))
+        if name == OPENMETRICS and not {"q=0", "q=0.0", "q=0.00", "q=0.000"}.intersection(parameters):
+            return True
+    return False
 
 
 def declared() -> list[Declaration]:
@@ -190,6 +210,11 @@ class _ScrapeGauges(Collector):
             for labels, value in samples().items():
                 family.add_metric([str(label) for label in labels], value)
             yield family
+
+
+def _exemplar(trace: TraceContext | None) -> dict[str, str] | None:
+    """Of traces only that can be found: one costs more than the observation itself."""
+    return {"trace_id": trace.trace_id} if trace is not None and trace.is_kept else None
 
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -257,6 +282,7 @@ class MetricsSubscriber:
             events.StateUnreadable: lambda _: metrics.state_unreadable.inc(),
             events.KafkaTrouble: lambda _: metrics.kafka_errors.inc(),
             events.Rebalanced: lambda _: metrics.rebalances.inc(),
+            events.EventLoopResumed: lambda _: metrics.loop_stalls.inc(),
             events.WorkerStarted: lambda event: metrics.worker.info(
                 dict(zip(_WORKER_LABELS, (event.worker_id, event.version), strict=True))
             ),
@@ -268,12 +294,12 @@ class MetricsSubscriber:
     def _ticket_settled(self, event: events.TicketSettled) -> None:
         task_type = self._type(event)
         self._executed[task_type, event.status, "true" if event.simulated else "false"].inc()
-        self._durations[(task_type,)].observe(event.duration)
+        self._durations[(task_type,)].observe(event.duration, _exemplar(event.trace))
         if event.status == Status.FAILED:
             self._metrics.tasks_failed.labels(task_type, event.reason).inc()
 
     def _external_call(self, event: events.ExternalCall) -> None:
-        self._calls[event.integration, event.operation, event.outcome].observe(event.duration)
+        self._calls[event.integration, event.operation, event.outcome].observe(event.duration, _exemplar(event.trace))
 
     def _ledger_committed(self, event: events.LedgerCommitted) -> None:
         self._metrics.ledger_transactions.inc()

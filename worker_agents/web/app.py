@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from worker_agents.telemetry.metrics import CONTENT_TYPE
 from worker_agents.web.status import Liveness, MetricsSource, Readiness, ServiceStatus
 
 _NOT_CACHED = {"Cache-Control": "no-store"}
@@ -25,8 +24,9 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[B
     async def ready(_: Request) -> Response:
         return _answer(status.readiness(), well="ready", ill="not_ready")
 
-    async def metrics_text(_: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE, headers=_NOT_CACHED)
+    async def metrics_text(request: Request) -> Response:
+        body, content_type = metrics.expose(request.headers.get("Accept", ""))
+        return Response(body, media_type=content_type, headers={**_NOT_CACHED, "Vary": "Accept"})
 
     app = Starlette(
         routes=[

@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from worker_agents.clients.http import IDEMPOTENCY_KEY, Answer, Call, HttpClient
 from worker_agents.devkit.executor_kit import VirtualClock
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, LeaseLost, UnknownOutcome
 from worker_agents.telemetry.events import Event, ExternalCall
+from worker_agents.telemetry.tracing import TraceContext, work_on
 
 URL = "http://service.test"
 READ = Call("look", "GET", "/thing")
@@ -410,3 +412,61 @@ async def listener() -> AsyncIterator[int]:
 async def _never(_: httpx.Request) -> httpx.Response:
     await asyncio.Event().wait()
     raise AssertionError("waits for ever")
+
+
+# --- traces ------------------------------------------------------------------------------------------------------
+
+
+class Working:
+    """What the test's task works on."""
+
+    ticket_id = "t-1"
+
+    def __init__(self, *, recorded: bool) -> None:
+        self.span = replace(TraceContext.new(), recorded=recorded)
+
+
+def traceparents(route: respx.Route) -> list[str]:
+    return [call.request.headers["traceparent"] for call in route.calls]
+
+
+@respx.mock
+async def test_every_try_is_a_span_of_its_own_and_its_id_is_sent(service: Service) -> None:
+    work = Working(recorded=True)
+    work_on(work)
+    route = respx.get(f"{URL}/thing").mock(side_effect=[httpx.Response(503), OK])
+
+    await service.send(Call("look", "GET", "/thing", headers=work.span.headers()))
+
+    spans = [event.trace for event in service.events if isinstance(event, ExternalCall)]
+    assert [span.traceparent for span in spans if span] == traceparents(route)
+    assert len(set(traceparents(route))) == 2
+    assert [span.parent_span_id for span in spans if span] == [work.span.span_id] * 2
+
+
+@respx.mock
+async def test_a_poll_is_part_of_the_attempt_s_span(service: Service) -> None:
+    work = Working(recorded=True)
+    work_on(work)
+    route = respx.get(f"{URL}/thing").mock(return_value=OK)
+
+    await service.send(Call("look", "GET", "/thing", headers=work.span.headers(), polls=True))
+
+    assert traceparents(route) == [work.span.traceparent]
+    (event,) = service.events
+    assert isinstance(event, ExternalCall)
+    assert (event.polls, event.trace) == (True, work.span)
+
+
+@respx.mock
+async def test_a_call_of_a_ticket_that_is_not_recorded_is_sent_as_it_is(service: Service) -> None:
+    work = Working(recorded=False)
+    work_on(work)
+    route = respx.get(f"{URL}/thing").mock(return_value=OK)
+
+    await service.send(Call("look", "GET", "/thing", headers=work.span.headers()))
+
+    assert traceparents(route) == [work.span.traceparent]
+    (event,) = service.events
+    assert isinstance(event, ExternalCall)
+    assert event.trace is None

@@ -25,7 +25,8 @@ from worker_agents.model.errors import JournalError
 from worker_agents.model.result import Status, TaskResult
 from worker_agents.model.state import Done, KnownState, TicketState
 from worker_agents.model.ticket import Envelope, Ticket
-from worker_agents.telemetry.events import Event
+from worker_agents.telemetry.events import Event, EventBus
+from worker_agents.telemetry.tracing import BeginTrace, TraceContext
 
 NOW_MS = 1_767_225_600_000
 OWNER = "worker-1#aaaa"
@@ -329,23 +330,27 @@ class World:
         clock: FakeClock | None = None,
         on_start: Callable[[Run], None] | None = None,
         others: Iterable[BaseTaskExecutor[Any]] = (),
+        begin_trace: BeginTrace = TraceContext.from_headers,
     ) -> None:
         self.clock = clock or FakeClock()
         self.events: list[Event] = []
+        self.bus = EventBus()
+        self.bus.subscribe(self.events.append)
         self.journal = journal or FakeJournal(self.clock)
         self.executors = {name: ScriptedExecutor(name, on_start) for name in task_types}
         registry = TaskExecutorRegistry()
         for executor in (*self.executors.values(), *others):
             registry.register(executor)
         engine = ExecutionEngine(
-            registry, RetryPolicy(base=2.0, longest=60.0, random=random.Random(0)), self.clock, self.events.append
+            registry, RetryPolicy(base=2.0, longest=60.0, random=random.Random(0)), self.clock, self.bus.emit
         )
         self.dispatcher = Dispatcher(
             config or DispatchConfig(),
             policy or AdmissionPolicy(registry.types()),
             engine,
             self.clock,
-            self.events.append,
+            self.bus.emit,
+            begin_trace=begin_trace,
         )
         self.lane = self.dispatcher.lane(self.journal)
         self.lane.wake()

@@ -40,7 +40,7 @@ SECRETS = {
     "OTEL_EXPORTER_OTLP_HEADERS",
 }
 
-NOT_SECRET = "hunter2-hunter2-hunter2"
+NOT_SECRET = "hunter2=hunter2-hunter2"
 
 
 def rows(environ: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -244,7 +244,7 @@ def test_a_likely_typo_is_warned_of(typo: str, meant: str) -> None:
         "KAFKA_PORT",
         "HTTP_PROXY",
         "TEST_KAFKA_BOOTSTRAP_SERVERS",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_PROPAGATORS",
         "PATH",
         "KAFKA_HEAP_OPTS",
     ],

@@ -1,5 +1,6 @@
 """One line for each event, in the words of the event, and none with a secret in it."""
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -13,6 +14,7 @@ import structlog
 
 from worker_agents.telemetry import events
 from worker_agents.telemetry.logs import LogSubscriber, configure_logging
+from worker_agents.telemetry.tracing import TraceContext, work_on
 
 SECRET = "s3cr3t/with'quote\"and ä"
 
@@ -51,12 +53,10 @@ def every_event() -> list[type[events.Event]]:
 
 
 def sample(kind: type[events.Event]) -> events.Event:
-    values = {
-        "int": 1,
-        "float": 0.5,
-        "bool": True,
-        "str": "text",
-        "tuple[str, ...]": ("A", "B"),
+    values: dict[str, Any] = {"int": 1, "float": 0.5, "bool": True, "str": "text", "tuple[str, ...]": ("A", "B")}
+    values |= {
+        "TraceContext | None": TraceContext("a" * 32, "b" * 16),
+        "Passage | None": events.Passage("0", 1, "", 0.5),
         "Mapping[str, object]": {},
     }
     return kind(**{field.name: values[str(field.type)] for field in dataclasses.fields(kind)})
@@ -263,3 +263,69 @@ def record_of(message: str, *arguments: object, created: float) -> logging.LogRe
     record = logging.LogRecord("somelib", logging.WARNING, "", 0, message, arguments, None)
     record.created = created
     return record
+
+
+# --- the ticket that a task works on -----------------------------------------------------------------------------
+
+
+class Working:
+    """A :class:`Work` whose trace is asked for only where a line is written."""
+
+    def __init__(self, ticket_id: str, trace_id: str = "a" * 32) -> None:
+        self.ticket_id = ticket_id
+        self.asked = 0
+        self._trace = TraceContext(trace_id, "b" * 16)
+
+    @property
+    def span(self) -> TraceContext:
+        self.asked += 1
+        return self._trace
+
+
+async def logged_by(work: Working, log: Callable[[], object]) -> None:
+    async def task() -> None:
+        work_on(work)
+        await asyncio.to_thread(log)
+        log()
+
+    await asyncio.create_task(task())
+
+
+async def test_whatever_a_ticket_s_task_logs_names_the_ticket_and_its_trace(stream: io.StringIO, lines: Lines) -> None:
+    configure_logging("INFO", "json", "worker-1", stream=stream)
+
+    await logged_by(Working("t-1"), lambda: structlog.get_logger().info("own"))
+    await logged_by(Working("t-2", "c" * 32), lambda: logging.getLogger("library").warning("theirs"))
+    structlog.get_logger().info("nobody's")
+
+    told = [(line["event"], line.get("ticket_id"), line.get("trace_id"), line["worker_id"]) for line in lines()]
+    assert set(told) == {
+        ("own", "t-1", "a" * 32, "worker-1"),
+        ("theirs", "t-2", "c" * 32, "worker-1"),
+        ("nobody's", None, None, "worker-1"),
+    }
+
+
+async def test_a_line_about_another_ticket_is_not_given_this_one_s_trace(stream: io.StringIO, lines: Lines) -> None:
+    configure_logging("INFO", "json", "worker-1", stream=stream)
+
+    await logged_by(Working("t-2"), lambda: LogSubscriber()(SETTLED))
+
+    assert {(line["ticket_id"], line.get("trace_id")) for line in lines()} == {("t-1", None)}
+
+
+async def test_a_trace_costs_nothing_where_nothing_is_logged(stream: io.StringIO, lines: Lines) -> None:
+    configure_logging("WARNING", "json", "worker-1", stream=stream)
+    work = Working("t-1")
+
+    await logged_by(work, lambda: LogSubscriber()(SETTLED))
+
+    assert (lines(), work.asked) == ([], 0)
+
+
+def test_the_line_of_an_event_names_its_trace_and_nothing_of_its_spans(stream: io.StringIO, lines: Lines) -> None:
+    configure_logging("INFO", "json", "worker-1", stream=stream)
+    LogSubscriber()(replace(SETTLED, trace=TraceContext("a" * 32, "b" * 16), passage=events.Passage("0", 1, "", 0.5)))
+    (line,) = lines()
+    assert line["trace_id"] == "a" * 32
+    assert line.keys().isdisjoint({"trace", "passage"})

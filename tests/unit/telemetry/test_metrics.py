@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker_agents.telemetry import events, metrics
 from worker_agents.telemetry.metrics import Metrics, MetricsSubscriber
+from worker_agents.telemetry.tracing import TraceContext
 
 # Design §8.
 PUBLIC_METRICS = {
@@ -140,6 +142,7 @@ ONE_EACH: list[tuple[events.Event, str, Mapping[str, str]]] = [
     (events.StateUnreadable(0, "key", "not JSON"), "state_records_unreadable_total", {}),
     (events.KafkaTrouble("poll", "timed out"), "kafka_errors_total", {}),
     (events.Rebalanced(3, 1, 0), "rebalances_total", {}),
+    (events.EventLoopResumed(2.0, True), "event_loop_stalls_total", {}),
     (events.WorkerStarted("w-1", "0.1.0", ()), "worker_info", {"worker_id": "w-1", "version": "0.1.0"}),
 ]
 
@@ -224,3 +227,47 @@ def test_two_registries_do_not_know_each_other() -> None:
 
 def test_figures_of_the_process_are_there_too(source: Metrics) -> None:
     assert "process_cpu_seconds" in Scrape(source).families
+
+
+# --- exemplars ---------------------------------------------------------------------------------------------------
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+SENDER = TraceContext.parse(f"00-{TRACE_ID}-00f067aa0ba902b7-01")
+UNSAMPLED = TraceContext.parse(f"00-{TRACE_ID}-00f067aa0ba902b7-00")
+RECORDED = TraceContext(TRACE_ID, "00f067aa0ba902b7", recorded=True)
+
+
+def exemplars(source: Metrics, name: str) -> list[Mapping[str, str]]:
+    body, content_type = source.expose("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family for family in openmetrics_families(body.decode())}
+    return [sample.exemplar.labels for sample in families[f"worker_agents_{name}"].samples if sample.exemplar]
+
+
+@pytest.mark.parametrize("trace", [SENDER, RECORDED], ids=["the sender's", "our own"])
+def test_durations_name_a_trace_that_can_be_found(
+    trace: TraceContext, source: Metrics, subscriber: MetricsSubscriber
+) -> None:
+    subscriber(settled(trace=trace))
+    subscriber(events.ExternalCall("opa", "decide", "ok", 0.1, trace=trace))
+
+    assert exemplars(source, "task_duration_seconds") == [{"trace_id": TRACE_ID}]
+    assert exemplars(source, "external_call_seconds") == [{"trace_id": TRACE_ID}]
+
+
+@pytest.mark.parametrize("trace", [None, UNSAMPLED, TraceContext.new()], ids=["none", "not sampled", "nobody's"])
+def test_no_trace_is_named_that_nobody_keeps(
+    trace: TraceContext | None, source: Metrics, subscriber: MetricsSubscriber
+) -> None:
+    subscriber(settled(trace=trace))
+
+    assert exemplars(source, "task_duration_seconds") == []
+
+
+def test_the_text_format_has_no_exemplars(source: Metrics, subscriber: MetricsSubscriber) -> None:
+    subscriber(settled(trace=RECORDED))
+
+    body, content_type = source.expose("")
+    assert content_type == metrics.CONTENT_TYPE
+    assert b"task_duration_seconds" in body
+    assert TRACE_ID not in body.decode()

@@ -28,6 +28,7 @@ def test_a_valid_parent_is_continued(trace_id: str, span_id: str, flag: str, sta
     assert child.span_id != span_id
     assert child.flags & 1 == int(flag, 16) & 1
     assert child.tracestate == parent.tracestate == state
+    assert child.parent_span_id == parent.span_id
 
 
 @given(st.lists(st.tuples(st.sampled_from(["traceparent", "tracestate", "x"]), st.none() | st.binary())))

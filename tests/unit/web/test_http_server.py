@@ -12,7 +12,7 @@ import pytest
 
 from worker_agents.model.errors import StartupError
 from worker_agents.telemetry.events import KafkaTrouble
-from worker_agents.telemetry.metrics import Metrics, MetricsSubscriber
+from worker_agents.telemetry.metrics import CONTENT_TYPE, Metrics, MetricsSubscriber
 from worker_agents.web.app import create_app
 from worker_agents.web.server import HttpServer, _explain
 from worker_agents.web.status import Liveness, Readiness
@@ -89,6 +89,27 @@ async def test_metrics_are_in_the_text_format(client: httpx.AsyncClient, metrics
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=")
     assert "worker_agents_kafka_errors_total 1.0" in response.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", "openmetrics"),
+        ("text/plain, Application/OpenMetrics-Text", "openmetrics"),
+        ("text/plain;version=0.0.4", "text"),
+        ("application/openmetrics-text;q=0, text/plain", "text"),
+        ("application/openmetrics-text-or-so", "text"),
+        ("*/*", "text"),
+        ("", "text"),
+    ],
+)
+async def test_metrics_are_in_the_format_that_is_asked_for(client: httpx.AsyncClient, accept: str, kind: str) -> None:
+    response = await client.get("/metrics", headers={"Accept": accept})
+
+    types = {"openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8", "text": CONTENT_TYPE}
+    assert response.headers["content-type"] == types[kind]
+    assert response.headers["vary"] == "Accept"
+    assert response.text.endswith("# EOF\n") is (kind == "openmetrics")
 
 
 async def test_probes_may_use_head(client: httpx.AsyncClient, status: Status) -> None:

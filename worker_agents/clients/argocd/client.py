@@ -137,6 +137,7 @@ class ArgoCdClient:
             path=_path(key, query=query),
             headers=headers,
             accepted=_EXPLAINED,
+            polls=refresh is None,
             before_repeat=None if refresh is None else _refresh_lost,
         )
         answer = await self._http.send(call, _application_or_refusal, within=within)

@@ -16,6 +16,7 @@ from worker_agents.clients.vault.threads import CallThreads
 from worker_agents.clients.vault.troubles import FOREIGN, CallFailed, trouble_of
 from worker_agents.model.clock import Clock
 from worker_agents.telemetry.events import Emit, ExternalCall
+from worker_agents.telemetry.tracing import new_call_span
 
 T = TypeVar("T")
 
@@ -96,5 +97,5 @@ class VaultCalls:
         except FOREIGN as error:
             outcome = trouble_of(error)
         label = outcome.outcome if isinstance(outcome, Trouble) else "ok"
-        self.emit(ExternalCall("vault", operation, label, self._clock.monotonic() - began))
+        self.emit(ExternalCall("vault", operation, label, self._clock.monotonic() - began, trace=new_call_span()))
         return outcome
