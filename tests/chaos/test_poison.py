@@ -8,6 +8,28 @@ from tests.support.scenario import Scenario
 NEIGHBOURS = 50
 
 
+async def test_a_fresh_poison_pill_convicts_no_innocent_suspect(ships: Fleet, scenario: Scenario) -> None:
+    """It is no suspect itself yet: it must not kill the worker while one is on trial."""
+    neighbours = [f"innocent-{number}" for number in range(10)]
+    pills = ["pill-1", "pill-2", "pill-3"]
+    await ships.submit([*(probe(ticket_id, sleep_ms=1_000) for ticket_id in neighbours), probe(pills[0], die=True)])
+    while True:
+        worker = ships.worker(MAX_DELIVERIES="3")
+        if scenario.faults in (2, 4):
+            # By now the neighbours have died with a worker twice.
+            await ships.submit([probe(pills[scenario.faults // 2], die=True)])
+        found = await ships.results_until_ended(worker, len(neighbours) + len(pills))
+        if worker.process.poll() is None:
+            break
+        scenario.faults += 1
+        assert scenario.faults <= 20, "the pills are not found out"
+
+    scenario.take([*pills, *neighbours], found)
+    by_id = {result["ticket_id"]: result for result in found}
+    assert {by_id[ticket_id]["error_reason"] for ticket_id in pills} == {"worker_lost"}
+    assert {by_id[ticket_id]["status"] for ticket_id in neighbours} == {"COMPLETED"}
+
+
 async def test_poison_pill_ends_as_worker_lost(ships: Fleet, scenario: Scenario) -> None:
     neighbours = [f"innocent-{number}" for number in range(NEIGHBOURS)]
     poison = probe("poison", die=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
@@ -106,6 +107,25 @@ async def test_state_topic_with_foreign_records(ships: Fleet) -> None:
     assert ships.probe_starts() == {"long": 2, "done": 1, "after": 1}
 
 
+async def test_a_death_counts_although_the_next_worker_dies_before_it_comes_to_the_ticket(ships: Fleet) -> None:
+    """Otherwise two poison pills that kill in turn are never found out."""
+    tickets = [f"c-{number}" for number in range(30)]
+    first = ships.worker()
+    await ships.submit([probe(ticket_id, sleep_ms=600_000) for ticket_id in tickets])
+    await ships.probe_says("start", len(tickets))
+    first.kill()
+    second = ships.worker(MAX_CONCURRENT_TASKS="1")
+    await ships.probe_says("start", len(tickets) + 1)
+    second.kill()
+    third = ships.worker(MAX_CONCURRENT_TASKS="1")
+    await third.says("partition_opened")
+    third.kill()
+
+    deaths = Counter(state.delivery - 1 for state in (await last_states(ships)).active.values())
+    assert set(deaths) == {1, 2}
+    assert deaths[2] < 10, "one ran at the second worker, and a few were armed"
+
+
 async def test_state_topic_missing_a_record(ships: Fleet) -> None:
     """Without its state a running ticket begins anew, without the floor the group's offset serves; nothing is lost."""
     first = ships.worker()
@@ -120,11 +140,16 @@ async def test_state_topic_missing_a_record(ships: Fleet) -> None:
     assert duplicates(results) == {}
     assert await second.stop() == 0
     assert (await ships.committed_floor())[0] == 3
+    states = await last_states(ships)
+    assert states.meta is not None
+    assert states.floor == 3
+
+
+async def last_states(ships: Fleet) -> TicketStates:
     states = TicketStates()
     for record in await ships.existing("state"):
         states.apply(record.key.decode(), record.value)
-    assert states.meta is not None
-    assert states.floor == 3
+    return states
 
 
 async def write_state(ships: Fleet, *records: tuple[bytes | None, bytes | None]) -> None:

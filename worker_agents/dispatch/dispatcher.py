@@ -17,7 +17,7 @@ from worker_agents.dispatch.pausing import Paused, PauseRequest, Pauses, Resumed
 from worker_agents.dispatch.retrying import Retried, RetryRequest
 from worker_agents.dispatch.scheduler import QueueUsage, Scheduler, Slots
 from worker_agents.dispatch.slices import in_slices
-from worker_agents.model.clock import Clock
+from worker_agents.model.clock import Cancellable, Clock
 from worker_agents.telemetry.events import Emit
 from worker_agents.telemetry.tracing import BeginTrace, TraceContext
 
@@ -53,6 +53,7 @@ class Dispatcher:
         self._room.set()
         self._quiet = False
         self._pumping = False
+        self._proving: Cancellable | None = None
 
     def lane(self, journal: Journal) -> Lane:
         """A lane for a partition that was just assigned."""
@@ -186,7 +187,7 @@ class Dispatcher:
 
     @property
     def isolates(self) -> bool:
-        """Whether a suspect that starts now has no other beside it: only then its worker's death would convict it."""
+        """Whether the suspect that was just given a slot has nothing unproven beside it: only then its worker's death convicts it."""
         return self._scheduler.isolates
 
     def leave_isolation(self, job: Job) -> None:
@@ -209,6 +210,20 @@ class Dispatcher:
                 (job.lane.hold if job.task_type in self.pauses else job.lane.start)(job)
         finally:
             self._pumping = False
+        self._make_way()
+
+    def _make_way(self) -> None:
+        """A suspect waits for what runs beside it no longer than that takes to be beyond suspicion."""
+        if self._scheduler.makes_way and self._proving is None:
+            self._proving = self.clock.call_later(self.config.isolation_time, self._proven)
+        elif self._proving is not None and not self._scheduler.makes_way:
+            self._proving.cancel()
+            self._proving = None
+
+    def _proven(self) -> None:
+        self._proving = None
+        self._scheduler.prove_running()
+        self.pump()
 
     # --- pauses --------------------------------------------------------------------------------------------------
 

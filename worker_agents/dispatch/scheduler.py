@@ -79,9 +79,11 @@ class Scheduler(Generic[T]):
     ``max_buffered`` bounds how many are armed ahead, and is shared: where a type has slots of its own, fewer than there
     are in all, ready tickets of it beyond an equal share are *surplus*.
 
-    Suspects start alone at first. With each that comes through, one more may run beside others, so that a group is followed
-    by one of twice its size: hundreds of innocent ones would otherwise wait for one another for hours. If the worker dies, or
-    others are suspected, it begins anew with one.
+    Suspects start alone at first: nothing else begins beside the first of them, and what runs already has ended before, or is
+    *proven*, as it has lived long enough. If the worker dies then, nobody else did it. With each suspect that comes through, one
+    more may run beside others, and beside whatever is no suspect, so that a group is followed by one of twice its size:
+    hundreds of innocent ones would otherwise wait for one another for hours. If the worker dies, or others are suspected, it
+    begins anew with one.
     """
 
     def __init__(self, total: int, limits: Mapping[str, int], max_buffered: int) -> None:
@@ -98,7 +100,9 @@ class Scheduler(Generic[T]):
         self._finished = 0
         self._lookahead: float = _MIN_LOOKAHEAD
         self._surplus: float = 0
+        self._proven: set[int] = set()
         self._count = {"ready": 0, "arming": 0, "armed": 0, "running": 0}
+        self._suspects = self._queue(ISOLATED)
 
     @property
     def running(self) -> int:
@@ -126,8 +130,17 @@ class Scheduler(Generic[T]):
 
     @property
     def isolates(self) -> bool:
-        """Whether a suspect that starts now is the only one."""
-        return self._queue(ISOLATED).limit == 1
+        """Whether the suspect that has just been given a slot is alone in it."""
+        return self._suspects.limit == 1 and self._suspects.running == 1 and not self._unproven
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether a suspect waits until what runs has ended, or is proven."""
+        return self._secludes and not self._suspects.running and self._unproven > 0
+
+    def prove_running(self) -> None:
+        """What runs now has lived long enough to be beyond suspicion."""
+        self._proven = {key for key, place in self._places.items() if place == "running"}
 
     def usage(self) -> list[QueueUsage]:
         """The slots of each type that had tickets so far."""
@@ -140,7 +153,7 @@ class Scheduler(Generic[T]):
         self._place(item, "ready")
         self._push(self._queue(item.queue).ready, item)
         if item.queue == ISOLATED:
-            self._queue(ISOLATED).limit = 1
+            self._suspects.limit = 1
 
     def hold(self, name: str) -> None:
         """Nothing of that queue begins until :meth:`let_go`; what runs goes on."""
@@ -157,7 +170,7 @@ class Scheduler(Generic[T]):
         """The most urgent ready ticket whose type may begin another; it counts as begun from now on."""
         if not self._count["ready"] or self._begun >= self._total + self._lookahead:
             return None
-        queue = self._most_urgent("ready", lambda queue: queue.begun < queue.limit + self._lookahead * queue.lookahead)
+        queue = self._most_urgent("ready", self._may_begin)
         if queue is None:
             return None
         item = heappop(queue.ready)[2]
@@ -180,7 +193,7 @@ class Scheduler(Generic[T]):
         """The most urgent armed ticket for which there is a slot; it holds the slot from now on."""
         if not self._count["armed"] or self.running >= self._total:
             return None
-        queue = self._most_urgent("armed", lambda queue: queue.running < queue.limit)
+        queue = self._most_urgent("armed", self._may_run)
         if queue is None:
             return None
         item = heappop(queue.armed)[2]
@@ -193,6 +206,7 @@ class Scheduler(Generic[T]):
         place = self._places.pop(id(item), None)
         if place is None:
             return
+        self._proven.discard(id(item))
         self._left(item, place)
         if place == "ready":
             return
@@ -206,7 +220,10 @@ class Scheduler(Generic[T]):
             self._trust(item.queue)
 
     def move(self, item: T, rename: Callable[[], None]) -> None:
-        """Let a running ticket count towards another queue, which ``rename`` makes its own; no limit holds it back."""
+        """Let a running ticket count towards another queue, which ``rename`` makes its own; no limit holds it back.
+
+        A suspect that is cleared is proven.
+        """
         left = item.queue
         old = self._queue(left)
         rename()
@@ -215,13 +232,33 @@ class Scheduler(Generic[T]):
             for queue, change in ((old, -1), (new, 1)):
                 queue.begun += change
                 queue.running += change
+            if left == ISOLATED:
+                self._proven.add(id(item))
             self._trust(left)
+
+    @property
+    def _secludes(self) -> bool:
+        """Whether a suspect is alone, or is to be: nothing else begins."""
+        return self._suspects.limit == 1 and self._suspects.waiting + self._suspects.begun > 0
+
+    @property
+    def _unproven(self) -> int:
+        """How many run that are no suspects, and have not lived long enough."""
+        return self.running - self._suspects.running - len(self._proven)
+
+    def _may_begin(self, queue: _Queue[T]) -> bool:
+        if queue is not self._suspects and self._secludes:
+            return False
+        return queue.begun < queue.limit + self._lookahead * queue.lookahead
+
+    def _may_run(self, queue: _Queue[T]) -> bool:
+        is_held = self._unproven > 0 if queue is self._suspects else True
+        return queue.running < queue.limit and not (is_held and self._secludes)
 
     def _trust(self, left: str) -> None:
         """One that ran has left that queue: if it was a suspect, it did not kill the worker."""
         if left == ISOLATED:
-            queue = self._queue(ISOLATED)
-            queue.limit = min(queue.limit + 1, self._total)
+            self._suspects.limit = min(self._suspects.limit + 1, self._total)
 
     def _place(self, item: T, place: str) -> None:
         before = self._places.get(id(item))

@@ -16,7 +16,7 @@ from worker_agents.dispatch.journal import Journal
 from worker_agents.kafka.codec import Owner
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.journal import LedgerJournal, RecordFormat
-from worker_agents.kafka.ledger import Lease, LedgerPlace, PartitionLedger
+from worker_agents.kafka.ledger import Entry, Lease, LedgerPlace, PartitionLedger
 from worker_agents.kafka.offsets import OffsetTracker
 from worker_agents.kafka.producer import COMMIT_LIMIT, CommitFailed, TransactionalProducer
 from worker_agents.kafka.restore import StateReader
@@ -339,11 +339,15 @@ class Partition:
         await StateReader(self._config.connection, self._clock).restore(self._state, states, self)
         self._check_meta()
         floor = await self._floor()
-        unclean = self._count_deliveries()
+        unclean = self._is_unclean()
+        charged = self._count_deliveries() if unclean else {}
         kept = await self.lane.reconcile()
         self.ledger.tracker = OffsetTracker(floor, states.settled_offsets(floor))
         self.ledger.reconcile(kept)
+        for ticket_id, state in charged.items():
+            self.ledger.append(Entry(ticket_id, state))
         self._expire_below(floor, kept)
+        # The last to be written: until then the next owner counts what is not counted yet.
         self.ledger.append_facts(self.ledger.place.meta, self._owner())
         await self.ledger.commit_pending(self._producer)
         self.phase, self.why_not_open, self._revoked = PartitionPhase.OPEN, "", False
@@ -390,18 +394,28 @@ class Partition:
             )
         return max(floor, beginning)
 
-    def _count_deliveries(self) -> bool:
-        """Charge tickets that were under way at a worker that was lost; a hand-over in good order charges none.
-
-        What an earlier owner had begun, and the lost one had not come to yet, did not kill it.
-        """
+    def _is_unclean(self) -> bool:
+        """Whether the latest owner was lost: it did not hand the partition over in good order."""
         owner = self.ledger.states.owner
-        if owner is None or owner.handed_over or owner.worker == self._config.worker:
-            return False
-        for ticket_id, state in list(self.ledger.states.active.items()):
-            if state.has_begun and state.owner == owner.worker:
-                self.ledger.states.put(ticket_id, replace(state, delivery=state.delivery + 1))
-        return True
+        return owner is not None and not owner.handed_over and owner.worker != self._config.worker
+
+    def _count_deliveries(self) -> dict[str, TicketState]:
+        """Charge tickets that were under way at the worker that was lost, each death once.
+
+        What an earlier owner had begun, and the lost one had not come to yet, did not kill it. So from now on nobody has begun
+        a ticket that is charged; and this must be durable, as this worker may be lost before it comes to them all: two poison
+        pills that kill in turn would never be found out.
+        """
+        owner, states = self.ledger.states.owner, self.ledger.states
+        assert owner is not None
+        charged = {
+            ticket_id: replace(state, delivery=state.delivery + 1, owner="")
+            for ticket_id, state in states.active.items()
+            if state.has_begun and state.owner == owner.worker
+        }
+        for ticket_id, state in charged.items():
+            states.put(ticket_id, state)
+        return charged
 
     def _expire_below(self, floor: int, kept: Collection[str]) -> None:
         """Settle what can never be read again: retention removed its record, or an operator skipped it."""

@@ -126,6 +126,8 @@ def read_or_none(value: bytes | None) -> Ticket | None:
 
 def _of_active(state: TicketState) -> Standing:
     match state.phase:
+        case Phase.STARTED | Phase.CHECKPOINT if not state.owner:
+            return Standing(Progress.WAITING, "to be taken up again: its worker died", state.attempt)
         case Phase.PARKED:
             # Before its first attempt a ticket is parked with attempt 1 to come.
             due_at = state.due_at or None

@@ -21,8 +21,8 @@ class Phase(StrEnum):
 class TicketState:
     """An unsettled ticket. Times are epoch milliseconds, ``delay`` seconds.
 
-    ``offset`` is the record's place in its partition, ``owner`` the process that wrote this state,
-    ``delivery`` counts the times that a worker died with it, plus one. ``began_at`` is when its first attempt
+    ``offset`` is the record's place in its partition, ``owner`` the process that wrote this state, empty where that died with the
+    ticket and nobody has taken it up again. ``delivery`` counts the times that a worker died with it, plus one. ``began_at`` is when its first attempt
     began and ``checkpoint_at`` when its remote work did: resuming does not restart the clock. ``replays`` are the
     replays of the ticket so far, the present one last.
     """

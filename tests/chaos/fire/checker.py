@@ -175,7 +175,8 @@ def not_settled_at_the_end(evidence: Evidence) -> Iterator[str]:
 
 
 def state_differs_from_results(evidence: Evidence) -> Iterator[str]:
-    done = {key: value["status"] for key, value in evidence.last_states.items() if not key.startswith("@")}
+    states = {key: value for key, value in evidence.last_states.items() if not key.startswith("@")}
+    done = {key: value.get("status", value["phase"]) for key, value in states.items()}
     for ticket_id in {*done, *evidence.results}:
         result = evidence.result_of(ticket_id)
         if result is None or done.get(ticket_id) != result["status"]:

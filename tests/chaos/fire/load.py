@@ -41,6 +41,10 @@ class Sent:
     expect: Expect = Expect.RESULT
 
 
+POISON = "poison-"
+"""How the ids of tickets begin that kill their workers."""
+
+
 @dataclass
 class Load:
     """Sends ``rate`` tickets a second until it is told to stop; ``sent`` is all that was, by ticket id."""
@@ -113,7 +117,7 @@ def plan_after_plan(rng: random.Random) -> Iterator[list[Sent]]:
 
 def poison(rng: random.Random, number: int) -> Sent:
     """A ticket that kills every worker that begins it."""
-    return _sent(f"poison-{number}", f"plan-{rng.randint(1, 40)}", "PROBE", {"die": True})
+    return _sent(f"{POISON}{number}", f"plan-{rng.randint(1, 40)}", "PROBE", {"die": True})
 
 
 def _ticket(rng: random.Random, plan: str, ticket_id: str, earlier: list[str]) -> Sent:

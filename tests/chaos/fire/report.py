@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.chaos.fire import checker
 from tests.chaos.fire.checker import Verdict, overlaps
 from tests.chaos.fire.evidence import Evidence
+from tests.chaos.fire.load import POISON
 
 _SHOWN = 5
 
@@ -67,6 +68,13 @@ class Report:
         yield f"two owners worked on one ticket for {longest:.1f} s at most"
         repeated = sum(len({work.worker for work in works}) > 1 for works in evidence.local_works.values())
         yield f"{repeated} of {len(evidence.local_works)} tickets with local work were begun by more than one process"
+        convicted = sum(
+            result["error_reason"] == "worker_lost" and not evidence.sent[ticket_id].at_most_once
+            for ticket_id, results in evidence.results.items()
+            for result in results[:1]
+            if ticket_id in evidence.sent and not ticket_id.startswith(POISON)
+        )
+        yield f"{convicted} tickets that kill nobody were convicted of it: workers were killed while they were on trial"
         deaths = sum(life.exit_code == -9 for life in evidence.lives)
         yield f"{len(evidence.lives)} worker processes ended, {deaths} of them killed; {len(evidence.letters)} dead letters"
 

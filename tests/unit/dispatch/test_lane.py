@@ -661,20 +661,39 @@ async def test_a_suspect_starts_only_when_the_end_of_the_last_one_is_durable() -
     assert set(world.live()) == {"s1"}
 
 
-async def test_suspects_start_alone_beside_innocents() -> None:
+async def test_a_suspect_starts_alone_and_others_when_it_has_come_through() -> None:
     world = World()
     await world.accept(*suspects(world, 3), record(9, "innocent"))
-    assert set(world.live()) == {"s0", "innocent"}
+    assert set(world.live()) == {"s0"}
     assert world.journal.known["s0"].isolated  # type: ignore[union-attr]
     assert not world.journal.known["s1"].isolated  # type: ignore[union-attr]
+    assert "innocent" not in world.journal.known, "its worker's death would be charged to it"
     assert len([event for event in world.events if isinstance(event, TicketIsolated)]) == 3
     await world.finish("s0", down(retry_after=5.0))
     assert set(world.live()) == {"s1", "s2", "innocent"}
     await world.finish("s1")
     await world.finish("s2")
     await world.advance(5.0)
-    await world.finish("s0")
+    assert set(world.live()) == {"innocent"}, "it is a suspect still, and alone again"
     await world.finish("innocent")
+    await world.finish("s0")
+    world.assert_nothing_left()
+
+
+async def test_a_suspect_waits_a_minute_at_most_for_what_runs_already() -> None:
+    world = World(DispatchConfig(isolation_time=60.0))
+    await world.accept(record(9, "long"))
+    await world.accept(*suspects(world, 1), record(10, "late"))
+    assert set(world.live()) == {"long"}
+    await world.advance(59.9)
+    assert set(world.live()) == {"long"}
+    await world.advance(0.2)
+    assert set(world.live()) == {"long", "s0"}
+    assert world.journal.known["s0"].isolated  # type: ignore[union-attr]
+    await world.finish("s0")
+    assert set(world.live()) == {"long", "late"}
+    await world.finish("long")
+    await world.finish("late")
     world.assert_nothing_left()
 
 

@@ -16,6 +16,7 @@ class Item:
     urgency: tuple[int, int, int]
     order: int = 0
     place: str = "ready"
+    proven: bool = False
 
 
 QUEUES = ["BUILD", "TEST", "EXECUTE", ISOLATED]
@@ -67,7 +68,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         allowed = [
             item
             for item in self.at("ready")
-            if self.begun(item.queue) < self.limits[item.queue] + lookahead * (item.queue != ISOLATED)
+            if (item.queue == ISOLATED or not self.secludes)
+            and self.begun(item.queue) < self.limits[item.queue] + lookahead * (item.queue != ISOLATED)
         ]
         if self.begun() >= self.total + lookahead:
             allowed = []
@@ -87,7 +89,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def run_the_next(self) -> None:
         allowed = [
-            item for item in self.at("armed") if len(self.at("running", queue=item.queue)) < self.limits[item.queue]
+            item
+            for item in self.at("armed")
+            if len(self.at("running", queue=item.queue)) < self.limits[item.queue]
+            and not (self.secludes and (item.queue != ISOLATED or self.unproven))
         ]
         if len(self.at("running")) >= self.total:
             allowed = []
@@ -95,6 +100,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.next_to_run() is expected
         if expected is not None:
             expected.place = "running"
+
+    @property
+    def secludes(self) -> bool:
+        return self.limits[ISOLATED] == 1 and bool([item for item in self.items if item.queue == ISOLATED])
+
+    @property
+    def unproven(self) -> list[Item]:
+        return [item for item in self.at("running") if item.queue != ISOLATED and not item.proven]
+
+    @precondition(lambda self: hasattr(self, "scheduler") and self.scheduler.makes_way)
+    @rule()
+    def time_passes_while_a_suspect_waits(self) -> None:
+        for item in self.at("running"):
+            item.proven = True
+        self.scheduler.prove_running()
 
     def trust(self) -> None:
         self.limits[ISOLATED] = min(self.limits[ISOLATED] + 1, self.total)
@@ -116,6 +136,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """It may exceed its type's limit: what runs is not stopped for it."""
         item = self.at("running", queue=ISOLATED)[0]
         self.scheduler.move(item, lambda: setattr(item, "queue", queue))
+        item.proven = True
         self.limits_exceeded_by_moves = True
         self.trust()
 
@@ -124,7 +145,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         assert self.scheduler.running == len(self.at("running")) <= self.total
-        assert self.scheduler.isolates == (self.limits[ISOLATED] == 1)
+        suspects = self.at("running", queue=ISOLATED)
+        assert self.scheduler.isolates == (self.limits[ISOLATED] == 1 and len(suspects) == 1 and not self.unproven)
+        assert self.scheduler.makes_way == (self.secludes and not suspects and bool(self.unproven))
         if not self.limits_exceeded_by_moves:
             for name in QUEUES[:3]:
                 assert len(self.at("running", queue=name)) <= self.limits[name]
@@ -164,6 +187,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 def assert_empty(scheduler: Scheduler[Item]) -> None:
     assert scheduler.running == scheduler.waiting == scheduler.surplus == scheduler._begun == 0
     assert not any(scheduler._count.values())
+    assert not scheduler._proven
     assert not scheduler._places
     assert not scheduler._arming_since
     for queue in scheduler._queues.values():
@@ -303,15 +327,15 @@ def test_a_group_of_suspects_that_comes_through_is_followed_by_one_of_twice_its_
     scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
     for number in range(40):
         scheduler.add(Item(ISOLATED, (0, 0, number)))
-    assert scheduler.isolates
-    sizes = []
+    sizes, alone = [], []
     for _ in range(5):
         group = started(scheduler)
         sizes.append(len(group))
+        alone.append(scheduler.isolates)
         for item in group:
             scheduler.remove(item)
     assert sizes == [1, 2, 4, 8, 10], "never more than there are slots"
-    assert not scheduler.isolates
+    assert alone == [True, False, False, False, False]
 
 
 def test_a_new_suspect_makes_the_next_start_alone_again() -> None:
@@ -322,8 +346,10 @@ def test_a_new_suspect_makes_the_next_start_alone_again() -> None:
     running = started(scheduler)
     assert len(running) == 2
     scheduler.add(Item(ISOLATED, (0, 0, 9)))
-    assert scheduler.isolates
     assert started(scheduler) == []
+    assert not scheduler.isolates
+    for item in running[:2]:
+        scheduler.remove(item)
 
 
 def test_a_suspect_that_never_ran_earns_no_trust() -> None:
@@ -332,27 +358,63 @@ def test_a_suspect_that_never_ran_earns_no_trust() -> None:
     for item in suspects:
         scheduler.add(item)
     scheduler.remove(suspects[0])
-    assert scheduler.isolates
     assert len(started(scheduler)) == 1
+    assert scheduler.isolates
+
+
+def test_a_suspect_is_alone_until_it_has_come_through() -> None:
+    """Whatever began beside it could have killed the worker, and it would have been convicted."""
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    suspects = [Item(ISOLATED, (0, 0, number)) for number in range(2)]
+    others = [Item("A", (-3, 0, number)) for number in range(2)]
+    scheduler.add(others[0])
+    assert started(scheduler) == [others[0]]
+    for item in (*suspects, others[1]):
+        scheduler.add(item)
+    assert started(scheduler) == []
+    assert scheduler.makes_way
+    scheduler.remove(others[0])
+    assert started(scheduler) == [suspects[0]]
+    assert scheduler.isolates
+    assert not scheduler.makes_way
+    scheduler.remove(suspects[0])
+    assert started(scheduler) == [others[1], suspects[1]]
+    assert not scheduler.isolates
+
+
+def test_what_has_lived_long_enough_may_go_on_beside_a_suspect() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    build, suspect, late = Item("BUILD", (0, 0, 0)), Item(ISOLATED, (0, 0, 1)), Item("BUILD", (0, 0, 2))
+    scheduler.add(build)
+    assert started(scheduler) == [build]
+    scheduler.add(suspect)
+    scheduler.add(late)
+    assert started(scheduler) == []
+    scheduler.prove_running()
+    assert started(scheduler) == [suspect]
+    assert scheduler.isolates
+    scheduler.remove(suspect)
+    assert started(scheduler) == [late]
 
 
 def test_a_cleared_suspect_counts_towards_its_type_and_no_longer_towards_the_suspects() -> None:
     scheduler: Scheduler[Item] = Scheduler(10, {"A": 3}, 100)
-    running = Item("A", (0, 0, 0))
     suspect = Item(ISOLATED, (0, 0, 1))
-    for item in (running, suspect):
-        scheduler.add(item)
-    assert started(scheduler) == [running, suspect]
+    scheduler.add(suspect)
+    assert started(scheduler) == [suspect]
     scheduler.move(suspect, lambda: setattr(suspect, "queue", "A"))
 
     next_suspect = Item(ISOLATED, (0, 0, 2))
-    others = [Item("A", (0, 0, 3 + number)) for number in range(2)]
+    others = [Item("A", (0, 0, 3 + number)) for number in range(3)]
     for item in (next_suspect, *others):
         scheduler.add(item)
-    assert started(scheduler) == [next_suspect, others[0]], "the type has room for one more"
+    assert started(scheduler) == [next_suspect], "the cleared one is beyond suspicion"
+    assert scheduler.isolates
+    scheduler.remove(next_suspect)
+    assert started(scheduler) == others[:2], "the type has room for two more"
     scheduler.remove(suspect)
-    assert started(scheduler) == [others[1]]
-    for item in (running, next_suspect, *others):
+    assert started(scheduler) == [others[2]]
+    for item in others:
         scheduler.remove(item)
     assert_empty(scheduler)
 
