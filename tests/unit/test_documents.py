@@ -10,7 +10,7 @@ from worker_agents.settings.integrations import IntegrationSettings
 from worker_agents.settings.model import FIELDS, is_secret, variable_of
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("README.md", "CHANGELOG.md", "EXECUTOR_INTEGRATION.md", "EXTERNAL_TOOLS_SETUP.md")
+NAMES = ("README.md", "CHANGELOG.md", "EXECUTOR_INTEGRATION.md", "EXTERNAL_TOOLS_SETUP.md", "docs/http.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 ROWS = {row.variable: row for row in describe(Settings())}
 SECRETS = {variable_of(name) for name, field in FIELDS.items() if is_secret(field)}
@@ -81,7 +81,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
         if target.startswith("https://"):
             continue
         file, _, anchor = target.partition("#")
-        path = ROOT / (file or name)
+        path = (ROOT / name).parent / file if file else ROOT / name
         if not path.exists() or (anchor and anchor not in _anchors(path.read_text(encoding="utf-8"))):
             broken.append(target)
 
