@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.fleet import ROOT, Fleet, WorkerProcess, fleet, probe
 from tests.support.secure_kafka import Acl, SecureKafka
+from worker_agents.devkit.ports import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -357,6 +359,24 @@ async def test_tickets_that_are_forbidden_meanwhile_are_read_when_they_are_allow
     await ships.submit([probe("later")])
     assert await ships.results(1), ships.tails()
     assert worker.process.poll() is None
+
+
+async def test_dead_letters_that_a_worker_may_not_read_are_a_sentence_for_its_operator(
+    ships: Fleet, secure: SecureKafka
+) -> None:
+    (port,), token = free_ports(1), "an-admin-token-for-tests"
+    await secure.allow(USER, minimal(ships))
+    worker = ships.worker(HTTP_PORT=str(port), ADMIN_TOKEN=token)
+    await worker.says("partition_opened", 2)
+    await ships.submit([b"no ticket at all"])
+    (letter,) = await ships.read("dlq", bool, 30)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http:
+        looked = await http.get("/api/v1/dead-letters")
+        replayed = await http.post("/api/v1/dead-letters/replay", json={"letters": [f"0-{letter.offset}"]})
+        assert (looked.status_code, replayed.status_code) == (502, 502), (looked.text, replayed.text)
+        assert "does not allow" in looked.json()["detail"]
+        assert (await http.get("/ready")).status_code == 200
 
 
 async def test_a_worker_whose_group_is_forbidden_hands_over_and_ends(ships: Fleet, secure: SecureKafka) -> None:

@@ -12,7 +12,7 @@ from worker_agents.settings.model import FIELDS, is_secret, variable_of
 ROOT = Path(__file__).parents[2]
 NAMES = (
     *("README.md", "CHANGELOG.md", "EXECUTOR_INTEGRATION.md", "EXTERNAL_TOOLS_SETUP.md"),
-    *("docs/metrics.md", "docs/runbook.md"),
+    *("docs/http.md", "docs/metrics.md", "docs/runbook.md"),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 ROWS = {row.variable: row for row in describe(Settings())}

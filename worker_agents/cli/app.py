@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from worker_agents.cli.exits import ExitCode, GuardedGroup
-from worker_agents.cli.options import Follow, Json, Limit, Plan, TaskType, TicketId
+from worker_agents.cli.options import By, Everywhere, Follow, Json, Limit, Plan, Reason, TaskType, TicketId, Url
 
 _HELP = """A Kafka worker that gives every execution ticket exactly one result.
 
@@ -136,17 +136,30 @@ def samples(
 def cancel(
     ticket_id: Annotated[str, typer.Argument(metavar="TICKET_ID")],
     *,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the result.")] = "",
-    by: Annotated[str | None, typer.Option("--by", help="Who asks; by default the user of this shell.")] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", help="Address of the worker, where the one that it wrote is not reachable.")
-    ] = None,
+    reason: Reason = "",
+    by: By = None,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Give a ticket up: its result is FAILED, cancelled. Needs ADMIN_TOKEN."""
-    from worker_agents.cli.cancel import cancel_ticket
+    from worker_agents.cli.operate import note, order_for_ticket
 
-    cancel_ticket(ticket_id, reason=reason, by=by, url=url, as_json=as_json)
+    order_for_ticket("cancel", ticket_id, note(reason, by), url=url, as_json=as_json)
+
+
+@app.command(rich_help_panel="Tickets")
+def retry(
+    ticket_id: Annotated[str, typer.Argument(metavar="TICKET_ID")],
+    *,
+    reason: Reason = "",
+    by: By = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Try a ticket that waits for its next attempt at once. Needs ADMIN_TOKEN."""
+    from worker_agents.cli.operate import note, order_for_ticket
+
+    order_for_ticket("retry", ticket_id, note(reason, by), url=url, as_json=as_json)
 
 
 @app.command(rich_help_panel="Tickets")
@@ -287,6 +300,60 @@ def executors_schema(
     from worker_agents.cli.executors import print_schema
 
     print_schema(task_type)
+
+
+@app.command(rich_help_panel="Workers")
+def pause(
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="A task type, such as BUILD.")],
+    *,
+    reason: Reason = "",
+    seconds: Annotated[
+        float, typer.Option("--for", min=1, max=86_400, help="Seconds after which it ends by itself; at most a day.")
+    ] = 3_600.0,
+    by: By = None,
+    everywhere: Everywhere = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Start no tickets of a type on a worker for some time; those that run go on. Needs ADMIN_TOKEN.
+
+    Without --url and --all it is the worker on this machine. A worker that is restarted, or started later, knows nothing of it.
+    """
+    from worker_agents.cli.operate import note, order_for_workers, path_of_type
+
+    body = note(reason, by) | {"for_seconds": seconds}
+    order_for_workers(path_of_type(task_type, "pause"), body, url=url, everywhere=everywhere, as_json=as_json)
+
+
+@app.command(rich_help_panel="Workers")
+def resume(
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="A task type, such as BUILD.")],
+    *,
+    reason: Reason = "",
+    by: By = None,
+    everywhere: Everywhere = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """End a pause before its time. Needs ADMIN_TOKEN."""
+    from worker_agents.cli.operate import note, order_for_workers, path_of_type
+
+    path = path_of_type(task_type, "resume")
+    order_for_workers(path, note(reason, by), url=url, everywhere=everywhere, as_json=as_json)
+
+
+@app.command(rich_help_panel="Workers")
+def drain(
+    *,
+    reason: Reason = "",
+    by: By = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Have a worker take nothing more, let what runs end, and stop, as SIGTERM does. Needs ADMIN_TOKEN."""
+    from worker_agents.cli.operate import note, order_for_workers
+
+    order_for_workers("/api/v1/drain", note(reason, by), url=url, everywhere=False, as_json=as_json)
 
 
 @app.command(rich_help_panel="Set-up")

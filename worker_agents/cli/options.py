@@ -16,3 +16,11 @@ TicketId = Annotated[
 ]
 TaskType = Annotated[str | None, typer.Option("--type", help="Only of this task type.")]
 Plan = Annotated[str | None, typer.Option("--plan", help="Only of this plan id.")]
+Reason = Annotated[
+    str, typer.Option("--reason", "-r", help="Why; it goes into the log, and into the result of a cancelled ticket.")
+]
+By = Annotated[str | None, typer.Option("--by", help="Who asks; by default the user of this shell.")]
+Url = Annotated[
+    str | None, typer.Option("--url", help="Address of the worker, where the one that is known is not reachable.")
+]
+Everywhere = Annotated[bool, typer.Option("--all", help="Every worker that holds a partition just now.")]

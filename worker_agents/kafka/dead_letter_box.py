@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from heapq import heappush, heappushpop
 
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.letters import letter_of, parse_place, replay_plan, send_again
-from worker_agents.kafka.newest import newest
 from worker_agents.kafka.reader import Record, TopicReader
 from worker_agents.kafka.submitter import TicketSubmitter
 from worker_agents.kafka.topics import Layout, TopicNames
 from worker_agents.model.errors import KafkaUnreachable
 from worker_agents.model.letters import Letter, Replayed
+
+# A worker has heartbeats to send and tickets to run meanwhile.
+_RECORDS_A_TURN = 200
 
 
 class DeadLetterBox:
@@ -29,13 +32,13 @@ class DeadLetterBox:
     async def newest(self, limit: int, reason: str | None = None) -> list[Letter]:
         """Up to ``limit`` letters, with that reason where one is given; the newest first."""
         async with self._reader() as reader:
-            records = await newest(
-                reader,
-                lambda record: reason is None or letter_of(record).reason == reason,
-                limit,
-                everything=reason is not None,
-            )
-        return [letter_of(record) for record in reversed(records)]
+            if reason is None:
+                is_cut = await reader.to_tail(limit)
+                letters = await _newest(reader, limit, reason)
+                if len(letters) == limit or not is_cut:
+                    return letters
+            await reader.to_beginning()
+            return await _newest(reader, limit, reason)
 
     async def replay(self, places: Sequence[str], ticket_ids: Sequence[str], *, dry_run: bool) -> list[Replayed]:
         """Send letters again: those at ``places`` (``partition-offset``), and the newest of each ticket."""
@@ -90,9 +93,21 @@ class DeadLetterBox:
         return reader_of(self._connection, self._layout(), self._names.dlq)
 
 
+async def _newest(reader: TopicReader, limit: int, reason: str | None) -> list[Letter]:
+    """Of what is before the reader. Records are let go of at once: each may be as large as its topic allows."""
+    kept: list[tuple[int, int, Letter]] = []
+    number = 0
+    async for record in reader.existing():
+        letter = letter_of(record)
+        if reason in (None, letter.reason):
+            number += 1
+            (heappush if len(kept) < limit else heappushpop)(kept, (letter.timestamp, number, letter))
+    return [letter for _, _, letter in sorted(kept, key=lambda each: each[:2], reverse=True)]
+
+
 def reader_of(connection: KafkaConnection, layout: Layout, topic: str) -> TopicReader:
     """Raises :class:`KafkaUnreachable` while the topics are not known."""
     facts = layout.get(topic)
     if facts is None:
         raise KafkaUnreachable("this worker has not reached Kafka yet")
-    return TopicReader(connection, {topic: facts.partitions})
+    return TopicReader(connection, {topic: facts.partitions}, _RECORDS_A_TURN)

@@ -54,6 +54,8 @@ class Record:
 class TopicReader:
     """Reads all partitions of some topics; ``topics`` says how many each has.
 
+    ``records_a_turn`` is how many are decoded at once, before others in the event loop have their turn; by default all that came.
+
     ::
 
         async with TopicReader(connection, {"execution.results": 6}) as reader:
@@ -65,8 +67,11 @@ class TopicReader:
     of different partitions do not.
     """
 
-    def __init__(self, connection: KafkaConnection, topics: Mapping[str, int]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topics: Mapping[str, int], records_a_turn: int | None = None
+    ) -> None:
         self._connection = connection
+        self._records_a_turn = records_a_turn
         self._partitions = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
 
     async def __aenter__(self) -> Self:
@@ -104,12 +109,15 @@ class TopicReader:
         with kafka_errors_told(self._connection):
             self._seek(await self._consumer.end_offsets(self._partitions))
 
+    async def to_tail(self, count: int) -> bool:
+        """Stand before about ``count`` records of each partition. Returns whether there are others before those."""
+        starts, tail = await self._tail(count)
+        self._seek(tail)
+        return tail != starts
+
     async def latest(self, count: int) -> list[Record]:
         """At least the ``count`` newest records by time, oldest first; then it stands at the end."""
-        with kafka_errors_told(self._connection):
-            starts = dict(await self._consumer.beginning_offsets(self._partitions))
-            ends = await self._consumer.end_offsets(self._partitions)
-        tail = {tp: max(starts[tp], ends[tp] - count * _OFFSETS_A_RECORD) for tp in self._partitions}
+        starts, tail = await self._tail(count)
         self._seek(tail)
         records = [record async for record in self.existing()]
         if not _is_enough(records, count, {tp for tp in tail if tail[tp] > starts[tp]}):
@@ -160,6 +168,13 @@ class TopicReader:
             return record if record.offset == offset else None
         return None
 
+    async def _tail(self, count: int) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Where each partition begins, and where about ``count`` records of it are left."""
+        with kafka_errors_told(self._connection):
+            starts = dict(await self._consumer.beginning_offsets(self._partitions))
+            ends = await self._consumer.end_offsets(self._partitions)
+        return starts, {tp: max(starts[tp], ends[tp] - count * _OFFSETS_A_RECORD) for tp in self._partitions}
+
     def _seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         for tp, offset in offsets.items():
             self._consumer.seek(tp, offset)
@@ -168,8 +183,10 @@ class TopicReader:
         return int(await self._consumer.position(tp))
 
     async def _poll(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+        if self._records_a_turn is not None:
+            await asyncio.sleep(0)
         with kafka_errors_told(self._connection):
-            return dict(await self._consumer.getmany(timeout_ms=_POLL_MS))
+            return dict(await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._records_a_turn))
 
 
 def _is_enough(records: list[Record], count: int, cut: set[TopicPartition]) -> bool:

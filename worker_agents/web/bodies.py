@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from worker_agents.dispatch.pausing import DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from worker_agents.model.errors import Reason
@@ -12,6 +12,8 @@ from worker_agents.model.ticket import MAX_TICKET_ID_LENGTH
 
 MAX_LETTERS = 100
 """In one preview, and in one order to replay."""
+
+_MAX_SHOWN = 1_000
 
 
 def _plain(value: str) -> str:
@@ -21,6 +23,12 @@ def _plain(value: str) -> str:
     return value
 
 
+def _cut(value: object) -> object:
+    """Whoever writes to the dead-letter topic may put anything there, and any amount of it."""
+    return value[:_MAX_SHOWN] if isinstance(value, str) else value
+
+
+Cut = Annotated[str, BeforeValidator(_cut)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_plain)]
 Note = Annotated[str, StringConstraints(max_length=500), AfterValidator(_plain)]
 LetterPlace = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}[-:][0-9]{1,18}$")]
@@ -129,7 +137,7 @@ class DrainAnswer(Answer):
 class OriginBody(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
-    topic: str | None
+    topic: Cut | None
     partition: int | None
     offset: int | None
 
@@ -141,12 +149,12 @@ class LetterBody(BaseModel):
 
     letter: str
     timestamp: int
-    reason: str
-    message: str
+    reason: Cut
+    message: Cut
     ticket_id: str | None
     original: OriginBody
     attempts: int | None
-    worker_id: str | None
+    worker_id: Cut | None
     truncated: bool
     preview: str
 
@@ -164,7 +172,7 @@ class ReplayedBody(BaseModel):
 
     letter: str
     ticket_id: str | None
-    reason: str
+    reason: Cut
     partition: int | None
     sent_to: str | None
     problem: str | None

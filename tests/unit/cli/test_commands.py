@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 import worker_agents
 from worker_agents.cli.app import app
+from worker_agents.devkit.ports import free_ports
 from worker_agents.settings.model import FIELDS, variable_of
 
 NOBODY = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "KAFKA_CONNECT_TIMEOUT_SECONDS": "0.2"}
@@ -36,6 +37,11 @@ def test_help_names_every_command() -> None:
         "samples",
         "results",
         "tickets",
+        "cancel",
+        "retry",
+        "pause",
+        "resume",
+        "drain",
         "dlq",
         "topics",
         "executors",
@@ -72,6 +78,13 @@ def test_the_version() -> None:
         ["dlq", "list", "--reason", "bad_weather"],
         ["dlq", "show", "17"],
         ["dlq", "show", "a-b"],
+        ["pause", "BUILD"],
+        ["pause", "BUILD", "--for", "0"],
+        ["pause", "BUILD", "--for", "86401"],
+        ["resume", "BUILD"],
+        ["drain"],
+        ["retry", "t"],
+        ["cancel", "t"],
     ],
 )
 def test_bad_usage(arguments: list[str]) -> None:
@@ -192,3 +205,24 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_agents.cli.executors.load_settings", interrupted)
 
     assert call("executors", "list").exit_code == 130
+
+
+@pytest.mark.parametrize("arguments", [["pause", "BUILD"], ["resume", "BUILD"], ["drain"]])
+def test_a_worker_that_is_not_there_is_a_failure_in_one_sentence(arguments: list[str]) -> None:
+    (port,) = free_ports(1)
+    ended = call(*arguments, env=NOBODY | {"ADMIN_TOKEN": "a-token-for-this-test", "HTTP_PORT": str(port)})
+
+    assert ended.exit_code == 1
+    assert f"the worker at http://127.0.0.1:{port} did not answer" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_one_worker_and_all_of_them_exclude_each_other() -> None:
+    ended = call("pause", "BUILD", "--all", "--url", "http://w", env={"ADMIN_TOKEN": "a-token-for-this-test"})
+
+    assert ended.exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["retry", "t"], ["cancel", "t"], ["pause", "BUILD", "--all"]])
+def test_without_kafka_nobody_knows_which_worker_is_meant(arguments: list[str]) -> None:
+    assert call(*arguments, env=NOBODY | {"ADMIN_TOKEN": "a-token-for-this-test"}).exit_code == 3

@@ -280,3 +280,19 @@ async def test_what_a_quiet_lane_holds_waits_for_both() -> None:
     await world.work()
     await world.finish("t")
     world.assert_nothing_left()
+
+
+async def test_a_suspect_whose_turn_comes_before_thousands_were_held_does_not_start() -> None:
+    """Suspects have a queue of their own, which no pause holds."""
+    world = World(DispatchConfig(max_concurrent=3, max_buffered=10_000), task_types=TYPES)
+    for ticket_id, offset in (("first", 0), ("suspect", 2_000)):
+        world.journal.known[ticket_id] = TicketState(Phase.STARTED, offset, "other", delivery=4, began_at=1_000)
+    await world.accept(record(0, "first", "TEST"), record(1, "busy-1", "TEST"), record(2, "busy-2", "TEST"))
+    await world.accept(*(build(n, f"b{n}") for n in range(3, 1_500)), build(2_000, "suspect"))
+    world.run("first").do(DONE)
+    await let_it_work()
+    world.dispatcher.pause(PAUSE)
+    world.journal.commit()
+    await world.work()
+    assert set(world.live()) == {"busy-1", "busy-2"}
+    assert world.lane.jobs["suspect"].why_waiting == "paused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,6 +277,13 @@ async def test_a_preview_is_bounded(worker: Worker, query: dict[str, Any]) -> No
     answer = await worker.http.get("/api/v1/dead-letters", headers=BEARER, params=query)
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(next(iter(query)))
+
+
+async def test_what_strangers_wrote_into_a_letter_is_shown_up_to_a_length(worker: Worker) -> None:
+    worker.letters.letters = [replace(letter("0-1", "a"), message="x" * 100_000, reason="y" * 100_000)]
+    shown = await worker.http.get("/api/v1/dead-letters", headers=BEARER)
+    assert shown.status_code == 200
+    assert len(shown.content) < 5_000
 
 
 async def test_letters_are_replayed_by_place_and_by_ticket(worker: Worker) -> None:
