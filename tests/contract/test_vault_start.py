@@ -21,7 +21,7 @@ from worker_agents.model.errors import SettingsInvalid, VaultUnreachable
 from worker_agents.settings import Settings, load_settings, resolve_references
 from worker_agents.settings.model import FIELDS, is_secret, variable_of
 
-SECRET = "s3cr3t-s3cr3t-s3cr3t"
+SECRET = "s3cr3t=s3cr3t-s3cr3t"
 REFERABLE = [name for name, field in FIELDS.items() if is_secret(field) and name != "vault_token"]
 
 

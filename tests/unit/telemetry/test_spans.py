@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,13 +13,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind
 
-from tests.unit.dispatch.fakes import DENIED, DONE, World, record
+from tests.unit.dispatch.fakes import DENIED, DONE, FakeClock, FakeJournal, World, record
+from worker_agents.dispatch.config import DispatchConfig
 from worker_agents.engine.context import AttemptContext
 from worker_agents.model.errors import TaskError
+from worker_agents.model.state import TicketState
 from worker_agents.model.ticket import Envelope
 from worker_agents.telemetry import semconv
 from worker_agents.telemetry.events import ExternalCall, FallbackUsed, TicketSettled
 from worker_agents.telemetry.spans import Places, SpanSubscriber, TraceSampler
+from worker_agents.telemetry.tracing import current_work
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SENDER = "00f067aa0ba902b7"
@@ -297,3 +301,28 @@ async def test_without_tracing_the_sender_s_span_is_passed_on() -> None:
     assert header == f"00-{TRACE}-{SENDER}-01"
     assert passed_on(world.journal.answers[0].traceparent)[0] == TRACE
     assert not any(getattr(event, "passage", None) for event in world.events)
+
+
+class WatchedJournal(FakeJournal):
+    """Notes in whose task each ticket's state was written."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.written: list[tuple[str, str]] = []
+
+    def record(self, ticket_id: str, state: TicketState, running: object = None) -> asyncio.Future[None]:
+        work = current_work()
+        self.written.append((ticket_id, work.ticket_id if work is not None else ""))
+        return super().record(ticket_id, state, running)
+
+
+async def test_a_ticket_that_another_one_s_end_starts_is_not_taken_for_that_one() -> None:
+    clock = FakeClock()
+    journal = WatchedJournal(clock)
+    world = World(DispatchConfig(max_concurrent=1), journal=journal, clock=clock)
+    await world.accept(*(record(number, f"t-{number}") for number in range(20)))
+    for number in range(20):
+        await world.finish(f"t-{number}")
+
+    assert journal.written == [(ticket_id, ticket_id) for ticket_id, _ in journal.written]
+    assert len(journal.written) == 20
