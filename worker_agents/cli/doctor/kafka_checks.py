@@ -1,0 +1,164 @@
+"""Looks at Kafka: first whether it answers, then everything else at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+
+from aiokafka.errors import TransactionalIdAuthorizationFailed
+
+from worker_agents.cli.doctor.checks import Check, run_check, run_checks
+from worker_agents.cli.doctor.clock import MAX_SKEW_MS, Readings
+from worker_agents.cli.doctor.findings import Finding, Subject, ok_unless
+from worker_agents.cli.doctor.kafka_cluster import judge_broker_age, judge_brokers, judge_group, judge_session
+from worker_agents.cli.doctor.kafka_topics import judge_topics
+from worker_agents.kafka.inspection import KafkaInspection, inspected
+from worker_agents.kafka.producer import PRODUCER_ERRORS, TransactionalProducer
+from worker_agents.main import kafka_config, kafka_connection, topic_names
+from worker_agents.model.errors import KafkaRefused, KafkaUnreachable, SettingsInvalid
+from worker_agents.settings import Settings
+
+_CONNECTION = Subject("kafka.connection")
+_REST = Subject("kafka.rest")
+_BROKERS = Subject("kafka.brokers")
+_PERMISSIONS = Subject("kafka.permissions")
+_TRANSACTIONS = Subject("kafka.transactions")
+
+
+class KafkaExamination:
+    """Examines Kafka as ``settings`` describe it. ``is_unreachable`` is known afterwards.
+
+    ``readings`` is told what records say of clocks. ``lacks_password``: the login's password lies in Vault, unread.
+    """
+
+    def __init__(self, settings: Settings, readings: Readings, *, lacks_password: bool = False) -> None:
+        self.is_unreachable = False
+        self._settings = settings
+        self._readings = readings
+        self._lacks_password = lacks_password
+        self._kafka: KafkaInspection | None = None
+
+    async def findings(self, seconds: float) -> list[Finding]:
+        """Each check gets ``seconds``. Never raises."""
+        async with AsyncExitStack() as stack:
+            self.is_unreachable = True
+            found = await run_check(Check(_CONNECTION.check, lambda: self._connect(stack)), seconds)
+            if self._kafka is None:
+                return [*found, _REST.skipped("everything else at Kafka: it cannot be looked at without a connection")]
+            self.is_unreachable = False
+            return [*found, *await run_checks(self._checks(self._kafka), seconds)]
+
+    async def _connect(self, stack: AsyncExitStack) -> list[Finding]:
+        if self._lacks_password:
+            self.is_unreachable = False
+            return [_password_unknown()]
+        connection = kafka_connection(self._settings)
+        try:
+            self._kafka = await stack.enter_async_context(inspected(connection))
+        except KafkaUnreachable as error:
+            return [_unreachable(str(error))]
+        except (KafkaRefused, SettingsInvalid) as error:
+            self.is_unreachable = False
+            return [_refused(str(error))]
+        return [_CONNECTION.ok(f"{connection.bootstrap_servers} answers ({connection.security_protocol})")]
+
+    def _checks(self, kafka: KafkaInspection) -> list[Check]:
+        return [
+            Check(_BROKERS.check, lambda: self._brokers(kafka)),
+            Check(_TRANSACTIONS.check, lambda: self._transactions(kafka)),
+            Check(_PERMISSIONS.check, lambda: self._permissions(kafka)),
+            Check("kafka.topics", lambda: self._topics(kafka)),
+            Check("kafka.group", lambda: self._group(kafka)),
+            Check("kafka.clock", lambda: self._clock(kafka)),
+        ]
+
+    async def _brokers(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        return judge_brokers(await kafka.brokers())
+
+    async def _transactions(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        """The broker's age and limits, and whether it really gives a producer's id to a transactional client."""
+        reached = [broker for broker in await kafka.brokers() if not broker.problem]
+        if not reached:
+            return [_TRANSACTIONS.skipped("no broker is reachable at the address that it tells clients")]
+        settings = await kafka.broker_settings(reached[0].node_id)
+        found = [*judge_broker_age(reached[0], settings), *await self._producer_id()]
+        fine = _TRANSACTIONS.ok("supported, with the ledger's time-out and ids")
+        return [*ok_unless(found, fine), *judge_session(settings, self._settings)]
+
+    async def _producer_id(self) -> list[Finding]:
+        """Ask for the id of a producer that never writes. Its name is the doctor's own, and fences nobody."""
+        settings = self._settings
+        name = f"{kafka_config(settings).permissions.transactional_ids}doctor"
+        producer = TransactionalProducer(kafka_connection(settings), name, settings.kafka_consumer_group_id)
+        try:
+            await producer.start()
+        except TransactionalIdAuthorizationFailed:
+            return []  # told with the other permissions
+        except PRODUCER_ERRORS as error:
+            return [_no_transactions(str(error) or type(error).__name__)]
+        finally:
+            await producer.discard()
+        return []
+
+    async def _permissions(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        missing = await kafka.missing_permissions(kafka_config(self._settings).permissions)
+        return ok_unless(map(_forbidden, missing), _PERMISSIONS.ok("this client may do all that a worker does"))
+
+    async def _topics(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        return judge_topics(await kafka.topics(topic_names(self._settings).all()), self._settings)
+
+    async def _group(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        (tickets,) = await kafka.topics([self._settings.kafka_tickets_topic])
+        group = await kafka.group(self._settings.kafka_consumer_group_id)
+        return judge_group(group, tickets.partitions, self._settings)
+
+    async def _clock(self, kafka: KafkaInspection) -> Iterable[Finding]:
+        """A record from the future tells that a clock is wrong: this one, or that of who wrote it."""
+        topics = {topic.name: topic.partitions for topic in await kafka.topics(topic_names(self._settings).all())}
+        now_ms = time.time_ns() // 1_000_000
+        latest = await kafka.latest_beyond(topics, now_ms + MAX_SKEW_MS)
+        if latest is not None:
+            self._readings.add("the youngest record in Kafka", (latest - now_ms) / 1000)
+        return []
+
+
+def _password_unknown() -> Finding:
+    return _CONNECTION.error(
+        "Kafka cannot be asked: KAFKA_SASL_PASSWORD lies in Vault and could not be read",
+        why="No worker can log in at Kafka.",
+        advice="See to Vault first.",
+    )
+
+
+def _unreachable(problem: str) -> Finding:
+    return _CONNECTION.error(
+        problem,
+        why="A worker waits for Kafka and then ends with exit code 3: nothing is worked on.",
+        advice="Check KAFKA_BOOTSTRAP_SERVERS, name resolution, network policies, and whether the brokers run.",
+    )
+
+
+def _refused(problem: str) -> Finding:
+    return _CONNECTION.error(
+        problem,
+        why="A worker ends at once with exit code 2: trying again is useless.",
+        advice="Correct the setting that is named; EXTERNAL_TOOLS_SETUP.md has the table of what each sentence means.",
+    )
+
+
+def _no_transactions(problem: str) -> Finding:
+    return _TRANSACTIONS.error(
+        f"the cluster gives no transactional producer: {problem}",
+        why="All that workers write is written in transactions: no partition can be opened.",
+        advice="See whether the topic __transaction_state has leaders and enough replicas "
+        "(transaction.state.log.replication.factor, transaction.state.log.min.isr).",
+    )
+
+
+def _forbidden(permission: str) -> Finding:
+    return _PERMISSIONS.error(
+        f"not allowed: {permission}",
+        why="A worker asks for it at its start, and ends with exit code 2.",
+        advice="Grant it to this client's principal: kafka-acls.sh --add, as in EXTERNAL_TOOLS_SETUP.md.",
+    )
