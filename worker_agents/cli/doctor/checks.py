@@ -33,16 +33,26 @@ async def run_checks(checks: Iterable[Check], seconds: float) -> list[Finding]:
 
 
 async def run_check(check: Check, seconds: float) -> list[Finding]:
-    """Its findings. Never raises."""
+    """Its findings. Raises nothing, unless it is cancelled itself."""
     subject = Subject(check.name)
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
             return list(await check.look())
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        # Some task of a library was cancelled, and this one waited for it.
+        return [_broken(subject, error)]
     except Exception as error:  # noqa: BLE001 # the outermost frame of a check: whatever broke it is its finding
         if limit.expired():
             return [_late(subject, seconds)]
         return [_broken(subject, error)]
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _late(subject: Subject, seconds: float) -> Finding:
@@ -53,7 +63,7 @@ def _late(subject: Subject, seconds: float) -> Finding:
     )
 
 
-def _broken(subject: Subject, error: Exception) -> Finding:
+def _broken(subject: Subject, error: BaseException) -> Finding:
     return subject.error(
         f"it is not known: the check broke with {type(error).__name__}: {' '.join(str(error).split())}",
         why="The check met something that it was not made for.",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 
-from aiokafka.errors import TransactionalIdAuthorizationFailed
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from worker_agents.cli.doctor.checks import Check, run_check, run_checks
 from worker_agents.cli.doctor.clock import MAX_SKEW_MS, Readings
@@ -24,6 +30,12 @@ _REST = Subject("kafka.rest")
 _BROKERS = Subject("kafka.brokers")
 _PERMISSIONS = Subject("kafka.permissions")
 _TRANSACTIONS = Subject("kafka.transactions")
+_TOPICS = Subject("kafka.topics")
+_GROUP = Subject("kafka.group")
+_RECORDS = Subject("kafka.records")
+
+# What is forbidden is told by the check of permissions.
+_FORBIDDEN = (GroupAuthorizationFailedError, TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed)
 
 
 class KafkaExamination:
@@ -64,13 +76,17 @@ class KafkaExamination:
         return [_CONNECTION.ok(f"{connection.bootstrap_servers} answers ({connection.security_protocol})")]
 
     def _checks(self, kafka: KafkaInspection) -> list[Check]:
+        looks = {
+            _BROKERS: self._brokers,
+            _TRANSACTIONS: self._transactions,
+            _PERMISSIONS: self._permissions,
+            _TOPICS: self._topics,
+            _GROUP: self._group,
+            _RECORDS: self._records,
+        }
         return [
-            Check(_BROKERS.check, lambda: self._brokers(kafka)),
-            Check(_TRANSACTIONS.check, lambda: self._transactions(kafka)),
-            Check(_PERMISSIONS.check, lambda: self._permissions(kafka)),
-            Check("kafka.topics", lambda: self._topics(kafka)),
-            Check("kafka.group", lambda: self._group(kafka)),
-            Check("kafka.clock", lambda: self._clock(kafka)),
+            Check(subject.check, partial(_unless_kafka_fails, subject, partial(look, kafka)))
+            for subject, look in looks.items()
         ]
 
     async def _brokers(self, kafka: KafkaInspection) -> Iterable[Finding]:
@@ -113,7 +129,7 @@ class KafkaExamination:
         group = await kafka.group(self._settings.kafka_consumer_group_id)
         return judge_group(group, tickets.partitions, self._settings)
 
-    async def _clock(self, kafka: KafkaInspection) -> Iterable[Finding]:
+    async def _records(self, kafka: KafkaInspection) -> Iterable[Finding]:
         """A record from the future tells that a clock is wrong: this one, or that of who wrote it."""
         topics = {topic.name: topic.partitions for topic in await kafka.topics(topic_names(self._settings).all())}
         now_ms = time.time_ns() // 1_000_000
@@ -121,6 +137,21 @@ class KafkaExamination:
         if latest is not None:
             self._readings.add("the youngest record in Kafka", (latest - now_ms) / 1000)
         return []
+
+
+async def _unless_kafka_fails(subject: Subject, look: Callable[[], Awaitable[Iterable[Finding]]]) -> Iterable[Finding]:
+    try:
+        return await look()
+    except _FORBIDDEN as error:
+        return [subject.skipped(f"it may not be looked at by this client ({type(error).__name__})")]
+    except KafkaError as error:
+        return [
+            subject.error(
+                f"it is not known: Kafka does not answer: {error}",
+                why="A worker asks for the same, or more.",
+                advice="See to the brokers first; their log may say more.",
+            )
+        ]
 
 
 def _password_unknown() -> Finding:
