@@ -297,3 +297,17 @@ async def test_brokers_with_limits_and_an_address_that_lead_nowhere(tmp_path: Pa
         True,
     )
     assert "please report" not in lost.out
+
+
+async def test_a_cluster_too_small_for_its_own_topics(tmp_path: Path) -> None:
+    three = {"offsets.topic.replication.factor": "3", "transaction.state.log.replication.factor": "3"}
+    async with EmbeddedKafka(properties=three) as broker, fleet(broker.bootstrap_servers, tmp_path) as ships:
+        ended = await doctor(kafka_settings(ships), "--json", "--timeout", "3")
+
+    assert ended.code == 1
+    assert ended.said("kafka.transactions")[0] == (
+        "error",
+        "the cluster gives no transactional producer: no coordinator of transactions answers",
+    )
+    ((level, what),) = ended.said("kafka.group")
+    assert (level, "Kafka does not answer: " in what, "Coordinator" in what) == ("error", True, True)

@@ -174,6 +174,7 @@ async def test_doctor_may_look_with_what_a_worker_needs(ships: Fleet, secure: Se
     await secure.allow(USER, minimal(ships))
     code, found = await doctor(ships, dict(ships.env))
 
+    assert [said for said in found.items() if "error" in dict(said[1])] == []
     assert code == 0
     levels = {check: {level for level, _ in said} for check, said in found.items() if check.startswith("kafka.")}
     assert levels == {

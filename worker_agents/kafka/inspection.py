@@ -144,9 +144,13 @@ class KafkaInspection:
     async def missing_permissions(self, permissions: Permissions) -> list[str]:
         return await permissions.missing(self._admin)
 
-    async def group(self, name: str) -> GroupFacts:
-        responses = await _once_there(lambda: self._admin.describe_consumer_groups([name]))
-        (group,) = responses[0].to_object()["groups"]
+    async def group(self, name: str, *, patience: float) -> GroupFacts:
+        """Waits up to ``patience`` seconds for a coordinator: the first question ever asked makes a cluster choose one."""
+        return await _once_there(lambda: self._group(name), patience)
+
+    async def _group(self, name: str) -> GroupFacts:
+        (response,) = await self._admin.describe_consumer_groups([name])
+        (group,) = response.to_object()["groups"]
         if group["error_code"]:
             raise for_code(group["error_code"])(f"group {name!r}")
         return GroupFacts(
@@ -198,13 +202,15 @@ async def inspected(connection: KafkaConnection) -> AsyncIterator[KafkaInspectio
         await admin.close()
 
 
-async def _once_there(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while there is no coordinator: the first question that a cluster ever gets makes it choose one."""
+async def _once_there(ask: Callable[[], Awaitable[T]], patience: float) -> T:
+    give_up_at = time.monotonic() + patience
     while True:
         try:
             return await ask()
         except _NO_COORDINATOR:
-            await asyncio.sleep(_COORDINATOR_DELAY)
+            if time.monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(_COORDINATOR_DELAY)
 
 
 def _details(name: str, described: dict[str, Any] | None, settings: dict[str, str] | None) -> TopicDetails:

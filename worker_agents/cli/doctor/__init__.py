@@ -70,7 +70,7 @@ async def examine(settings: Settings, seconds: float) -> Diagnosis:
     """Look at everything; each check gets ``seconds``. Secrets are masked. Never raises."""
     vault = await open_vault(settings, seconds)
     resolved, unread, readings = vault.settings, vault.unread, Readings()
-    kafka = KafkaExamination(resolved, readings, lacks_password="kafka_sasl_password" in unread)
+    kafka = KafkaExamination(resolved, readings, seconds, lacks_password="kafka_sasl_password" in unread)
     checks = [
         Check.of("settings.all", lambda: judge_settings(resolved)),
         Check.of("lifecycle.drain", lambda: judge_drain(resolved)),
@@ -78,7 +78,7 @@ async def examine(settings: Settings, seconds: float) -> Diagnosis:
         *program_checks(resolved, readings, unread, seconds),
         *machine_checks(resolved),
     ]
-    found = await asyncio.gather(kafka.findings(seconds), run_checks(checks, seconds))
+    found = await asyncio.gather(kafka.findings(), run_checks(checks, seconds))
     # The clock is judged by what the others saw of other clocks.
     clock = await run_check(Check.of("clock.skew", lambda: judge_clock(readings)), seconds)
     mask = SecretMasker({*settings.secret_values(), *resolved.secret_values()})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from aiokafka.errors import (
@@ -37,22 +39,30 @@ _RECORDS = Subject("kafka.records")
 # What is forbidden is told by the check of permissions.
 _FORBIDDEN = (GroupAuthorizationFailedError, TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed)
 
+# Of a check's time: the rest is for ending well what did not answer.
+_SHARE = 0.6
+# As many requests in a row may be left unanswered before a check is over.
+_REQUESTS = 6
+
 
 class KafkaExamination:
     """Examines Kafka as ``settings`` describe it. ``is_unreachable`` is known afterwards.
 
-    ``readings`` is told what records say of clocks. ``lacks_password``: the login's password lies in Vault, unread.
+    Each check gets ``seconds``. ``readings`` is told what records say of clocks. ``lacks_password``: the login's password lies in Vault, unread.
     """
 
-    def __init__(self, settings: Settings, readings: Readings, *, lacks_password: bool = False) -> None:
+    def __init__(self, settings: Settings, readings: Readings, seconds: float, *, lacks_password: bool = False) -> None:
         self.is_unreachable = False
         self._settings = settings
+        self._connection = replace(kafka_connection(settings), request_timeout=min(5.0, seconds / _REQUESTS))
         self._readings = readings
+        self._seconds = seconds
         self._lacks_password = lacks_password
         self._kafka: KafkaInspection | None = None
 
-    async def findings(self, seconds: float) -> list[Finding]:
-        """Each check gets ``seconds``. Never raises."""
+    async def findings(self) -> list[Finding]:
+        """Everything that there is to say. Never raises."""
+        seconds = self._seconds
         async with AsyncExitStack() as stack:
             self.is_unreachable = True
             found = await run_check(Check(_CONNECTION.check, lambda: self._connect(stack)), seconds)
@@ -65,9 +75,12 @@ class KafkaExamination:
         if self._lacks_password:
             self.is_unreachable = False
             return [_password_unknown()]
-        connection = kafka_connection(self._settings)
+        connection, patience = self._connection, _SHARE * self._seconds
         try:
-            self._kafka = await stack.enter_async_context(inspected(connection))
+            async with asyncio.timeout(patience):
+                self._kafka = await stack.enter_async_context(inspected(connection))
+        except TimeoutError:
+            return [_unreachable(f"no Kafka broker answered at {connection.bootstrap_servers} within {patience:.0f} s")]
         except KafkaUnreachable as error:
             return [_unreachable(str(error))]
         except (KafkaRefused, SettingsInvalid) as error:
@@ -106,11 +119,14 @@ class KafkaExamination:
         """Ask for the id of a producer that never writes. Its name is the doctor's own, and fences nobody."""
         settings = self._settings
         name = f"{kafka_config(settings).permissions.transactional_ids}doctor"
-        producer = TransactionalProducer(kafka_connection(settings), name, settings.kafka_consumer_group_id)
+        producer = TransactionalProducer(self._connection, name, settings.kafka_consumer_group_id)
         try:
-            await producer.start()
+            async with asyncio.timeout(_SHARE * self._seconds):
+                await producer.start()
         except TransactionalIdAuthorizationFailed:
-            return []  # told with the other permissions
+            return [_no_transactions(f"Write on the transactional id {name!r} is not allowed")]
+        except TimeoutError:
+            return [_no_transactions("no coordinator of transactions answers")]
         except PRODUCER_ERRORS as error:
             return [_no_transactions(str(error) or type(error).__name__)]
         finally:
@@ -126,7 +142,7 @@ class KafkaExamination:
 
     async def _group(self, kafka: KafkaInspection) -> Iterable[Finding]:
         (tickets,) = await kafka.topics([self._settings.kafka_tickets_topic])
-        group = await kafka.group(self._settings.kafka_consumer_group_id)
+        group = await kafka.group(self._settings.kafka_consumer_group_id, patience=_SHARE * self._seconds)
         return judge_group(group, tickets.partitions, self._settings)
 
     async def _records(self, kafka: KafkaInspection) -> Iterable[Finding]:
@@ -183,7 +199,7 @@ def _no_transactions(problem: str) -> Finding:
         f"the cluster gives no transactional producer: {problem}",
         why="All that workers write is written in transactions: no partition can be opened.",
         advice="See whether the topic __transaction_state has leaders and enough replicas "
-        "(transaction.state.log.replication.factor, transaction.state.log.min.isr).",
+        "(transaction.state.log.replication.factor, transaction.state.log.min.isr), and the permissions below.",
     )
 
 

@@ -178,7 +178,7 @@ def _retention(topics: Sequence[TopicDetails], settings: Settings) -> Iterator[F
     kept = _kept_seconds(tickets)
     if kept is not None:
         yield from _kept_too_short(tickets, kept, settings)
-        yield from _forgotten_too_early(tickets, kept, settings)
+    yield from _remembered(tickets, kept, settings)
     if (size := tickets.number("retention.bytes")) is not None and size >= 0:
         yield _RETENTION.warning(
             f"{tickets.name} has retention.bytes={size}",
@@ -211,7 +211,7 @@ def _kept_too_short(tickets: TopicDetails, kept: float, settings: Settings) -> I
         )
 
 
-def _forgotten_too_early(tickets: TopicDetails, kept: float, settings: Settings) -> Iterator[Finding]:
+def _remembered(tickets: TopicDetails, kept: float | None, settings: Settings) -> Iterator[Finding]:
     remembered = settings.dedup_retention_seconds
     if remembered < settings.dependency_timeout_seconds:
         yield _RETENTION.warning(
@@ -220,7 +220,7 @@ def _forgotten_too_early(tickets: TopicDetails, kept: float, settings: Settings)
             why="A ticket may wait for one that was done and has been forgotten, until it fails (dependency_timeout).",
             advice="Raise DEDUP_RETENTION_SECONDS to at least DEPENDENCY_TIMEOUT_SECONDS.",
         )
-    elif remembered > kept:
+    elif kept is not None and remembered > kept:
         yield _RETENTION.warning(
             f"DEDUP_RETENTION_SECONDS ({_span(remembered)}) is more than {tickets.name} keeps tickets for ({_span(kept)})",
             why="The state topic then holds tickets that no longer exist, and each opening of a partition reads them.",

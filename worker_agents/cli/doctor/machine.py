@@ -7,11 +7,13 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from worker_agents.cli.doctor.checks import Check
 from worker_agents.cli.doctor.findings import Finding, Subject, ok_unless
+from worker_agents.clients.vault.threads import CallThreads
 from worker_agents.settings import Settings
 from worker_agents.settings.cpu import available_cpus
 from worker_agents.settings.memory import available_memory
@@ -32,7 +34,8 @@ _GRPC_PORT = 4317
 
 def machine_checks(settings: Settings) -> list[Check]:
     async def directories() -> Iterable[Finding]:
-        return await asyncio.to_thread(judge_directories, settings)
+        # A mount may hang.
+        return await CallThreads(1).run(partial(judge_directories, settings))
 
     async def slots() -> Iterable[Finding]:
         return judge_slots(settings, available_cpus(), available_memory())
@@ -53,11 +56,13 @@ def machine_checks(settings: Settings) -> list[Check]:
 def judge_directories(settings: Settings) -> list[Finding]:
     """Whether what is written to can be, and has room. Leaves nothing behind."""
     used = _directories(settings)
-    fine = _DIRECTORIES.ok(f"{', '.join(used) or 'none is needed'}: can be written to")
+    if not used:
+        return [_DIRECTORIES.skipped("not needed: SUPPORTED_TASK_TYPES has none of the types that write files")]
+    fine = _DIRECTORIES.ok(f"{', '.join(used)}: can be written to")
     room = {name: shutil.disk_usage(_nearest(path)).free for name, path in used.items()}
     return [
         *ok_unless((each for name, path in used.items() for each in _unwritable(name, path, settings)), fine),
-        *ok_unless(judge_room(room), _DISK.ok(f"{_least(room) / _GIB:.1f} GiB are free")),
+        *ok_unless(judge_room(room), _DISK.ok(f"{min(room.values()) / _GIB:.1f} GiB are free")),
     ]
 
 
@@ -110,10 +115,6 @@ def judge_room(free: dict[str, int]) -> Iterator[Finding]:
                 why="A checkout, build output or a database that does not fit fails its ticket.",
                 advice="Make room, or use a larger volume.",
             )
-
-
-def _least(room: dict[str, int]) -> float:
-    return min(room.values(), default=0)
 
 
 def _nearest(path: Path) -> Path:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterable
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from worker_agents.cli.app import app
-from worker_agents.cli.doctor import Diagnosis
+from worker_agents.cli.doctor import Diagnosis, examine
 from worker_agents.cli.doctor.checks import Check, run_check, run_checks
 from worker_agents.cli.doctor.findings import Finding, Level, Subject
 from worker_agents.cli.doctor.report import in_order, print_findings, summary
+from worker_agents.settings import load_settings
 from worker_agents.settings.model import FIELDS, variable_of
 from worker_agents.telemetry.masking import SecretMasker
 
@@ -193,6 +195,17 @@ def test_without_a_broker_everything_else_is_looked_at_all_the_same() -> None:
     assert "no Kafka broker answered at 127.0.0.1:1" in ended.stdout
     assert "Every DEPLOY ticket is COMPLETED with a simulated result" in ended.stdout
     assert ended.stdout.splitlines()[-1].startswith("1 error, ")
+
+
+async def test_a_broker_that_hangs_is_unreachable_too() -> None:
+    # The kernel takes connections that nobody ever serves.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"127.0.0.1:{silent.getsockname()[1]}"
+        diagnosis = await examine(load_settings({"KAFKA_BOOTSTRAP_SERVERS": server, "TRIVY_ENABLED": "false"}), 1.0)
+
+    (connection,) = [finding for finding in diagnosis.findings if finding.check == "kafka.connection"]
+    assert connection.what.startswith(f"no Kafka broker answered at {server} within 1 s")
+    assert diagnosis.exit_code(strict=False) == 3
 
 
 def test_the_document_for_programs() -> None:

@@ -156,6 +156,12 @@ def test_what_is_remembered_is_compared_with_what_is_kept_and_awaited(remembered
     assert words in finding.what
 
 
+def test_what_is_forgotten_while_it_is_awaited_is_told_whatever_the_topic_keeps() -> None:
+    for_ever = topics(tickets=topic(TICKETS, {"retention.ms": "-1"}))
+
+    assert the_only(judge_topics(for_ever, Settings(dedup_retention_seconds=60))).check == "kafka.retention"
+
+
 def test_a_topic_that_keeps_for_ever_is_never_too_short() -> None:
     assert not bad(
         judge_topics(

@@ -157,6 +157,10 @@ def test_directories_that_can_be_made_are_fine_and_nothing_is_left_in_them(tmp_p
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_a_worker_that_writes_no_files_needs_no_directories(tmp_path: Path) -> None:
+    assert [finding.level for finding in directories(tmp_path, SUPPORTED_TASK_TYPES="BUILD")] == ["skipped"]
+
+
 def test_a_workspace_that_somebody_named_and_that_is_not_there(tmp_path: Path) -> None:
     (finding,) = directories(tmp_path, TEST_WORKSPACE_ROOT=str(tmp_path / "volume"))
 
