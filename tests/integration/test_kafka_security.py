@@ -161,6 +161,61 @@ async def test_without_any_permission_all_are_named_at_once(ships: Fleet) -> Non
     assert all(granted.name in sentence(ended) for granted in minimal(ships))
 
 
+async def doctor(ships: Fleet, environment: dict[str, str]) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+    """Its exit code, and by check what it finds at Kafka."""
+    nothing_else = {f"{name}_ENABLED": "false" for name in ("CODE_FORGE", "OPA", "TRIVY")}
+    off = {**nothing_else, "ALLOWED_TEST_COMMANDS": "[]", "KAFKA_CONNECT_TIMEOUT_SECONDS": "60"}
+    ended = await command(ships, {**environment, **off}, "doctor", "--json")
+    found: dict[str, list[tuple[str, str]]] = {}
+    for each in json.loads(ended.out)["findings"]:
+        found.setdefault(each["check"], []).append((each["level"], each["what"]))
+    return ended.code, found
+
+
+async def test_doctor_may_look_with_what_a_worker_needs(ships: Fleet, secure: SecureKafka) -> None:
+    await secure.allow(USER, minimal(ships))
+    code, found = await doctor(ships, dict(ships.env))
+
+    assert [said for said in found.items() if "error" in dict(said[1])] == []
+    assert code == 0
+    levels = {check: {level for level, _ in said} for check, said in found.items() if check.startswith("kafka.")}
+    assert levels == {
+        "kafka.connection": {"ok"},
+        "kafka.brokers": {"ok"},
+        "kafka.transactions": {"ok"},
+        "kafka.session": {"skipped"},
+        "kafka.permissions": {"ok"},
+        "kafka.topics": {"ok"},
+        "kafka.durability": {"warning"},
+        "kafka.retention": {"ok"},
+        "kafka.group": {"ok"},
+    }
+
+
+async def test_doctor_names_each_permission_that_is_missing(ships: Fleet) -> None:
+    code, found = await doctor(ships, dict(ships.env))
+
+    assert code == 1
+    told = [what for level, what in found["kafka.permissions"] if level == "error"]
+    assert len(told) == len(PERMISSIONS)
+    assert all(any(repr(granted.name) in what for what in told) for granted in minimal(ships))
+    assert {level for level, _ in found["kafka.topics"]} == {"error"}
+    assert {level for level, _ in found["kafka.group"]} == {"skipped"}
+
+
+@pytest.mark.parametrize("kind", ["password", "authority"])
+async def test_doctor_says_why_a_broker_turns_it_away(ships: Fleet, secure: SecureKafka, kind: str) -> None:
+    settings, words = {
+        "password": (wrong_password(secure), "refused the login of user 'worker'"),
+        "authority": (wrong_authority(secure), "certificate of the Kafka broker"),
+    }[kind]
+    code, found = await doctor(ships, {**ships.env, **settings})
+
+    assert code == 1
+    ((level, what),) = found["kafka.connection"]
+    assert (level, words in what) == ("error", True)
+
+
 async def test_missing_topics_are_created_where_that_is_allowed(secure: SecureKafka, tmp_path: Path) -> None:
     ships = TopiclessFleet(secure.bootstrap_servers, tmp_path, 12, secure.sasl(USER, PASSWORD))
     create = [Acl("Create", "topic", topic) for topic in ships.topics.values()]

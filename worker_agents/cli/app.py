@@ -364,6 +364,24 @@ def config(as_json: Json = False) -> None:
     show_config(as_json=as_json)
 
 
+@app.command(rich_help_panel="Set-up")
+def doctor(
+    *,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Longest time for each check, in seconds.")
+    ] = 10.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings make it fail, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at all that a worker with these settings needs: what is wrong, why it matters, what to do.
+
+    Exit code 0 without errors, 1 with some, 3 when Kafka does not answer. Nothing is changed anywhere.
+    """
+    from worker_agents.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(seconds=timeout, strict=strict, as_json=as_json))
+
+
 @app.command("check-command", rich_help_panel="Set-up")
 def check_command(
     command: Annotated[str, typer.Argument(metavar="COMMAND", help='A test command in quotes, such as "pytest -q".')],

@@ -33,7 +33,7 @@ from worker_agents.telemetry.masking import SecretMasker
 DEFAULT_BRANCH: Final = "HEAD"
 """The revision to ask for where a ticket names none."""
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSH_AUTH_SOCK")
 _MEMORY_BYTES = 2 * 1024**3
 # The longest output is a line of a few digits for each file: this is more than half a million files.
@@ -55,7 +55,7 @@ _REFUSED = re.compile(
 _TOO_LARGE = re.compile(r"File too large|[Oo]ut of memory|malloc failed|mmap failed")
 
 _ENVIRONMENT: Final = {
-    "PATH": _PATH,
+    "PATH": SEARCH_PATH,
     "LC_ALL": "C",
     "HOME": "/nonexistent",
     "GIT_CONFIG_NOSYSTEM": "1",

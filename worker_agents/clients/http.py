@@ -99,11 +99,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx, or a status that the call accepts."""
+    """A 2xx, or a status that the call accepts. ``date`` is the header of that name."""
 
     status: int
     body: bytes
     retry_after: float | None = None
+    date: str | None = None
 
     @property
     def is_success(self) -> bool:
@@ -274,7 +275,7 @@ class HttpClient:
                 raise OutOfTime from error
             raise
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), self._clock.now_ms())
-        return Answer(response.status_code, body, retry_after)
+        return Answer(response.status_code, body, retry_after, response.headers.get("Date"))
 
     def _delay_before_repeat(
         self, call: Call, trouble: Trouble, made: int, waited: float, ends_at: float

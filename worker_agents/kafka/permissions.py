@@ -55,11 +55,15 @@ class Permissions:
 
     async def check(self, admin: AIOKafkaAdminClient) -> None:
         """Raise :class:`KafkaRefused` with all that is missing. Topics that do not exist are passed over."""
-        missing = [*await self._on_topics(admin), *await self._on_coordinators(admin)]
+        missing = await self.missing(admin)
         if missing:
             raise KafkaRefused(
                 f"Kafka does not allow this client what a worker needs: {', '.join(missing)}; grant that to its principal"
             )
+
+    async def missing(self, admin: AIOKafkaAdminClient) -> list[str]:
+        """All that is missing, each such as "Read on topic 'tickets'"."""
+        return [*await self._on_topics(admin), *await self._on_coordinators(admin)]
 
     async def _on_topics(self, admin: AIOKafkaAdminClient) -> list[str]:
         try:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+
+from pydantic import SecretStr
 
 from worker_agents.settings.model import FIELDS, Reference, Settings, is_secret, variable_of
 from worker_agents.settings.values import VAULT_PREFIX
 
 _SHORT_TOKEN = 16
+# Of 16 random hexadecimal digits, fewer than 6 different ones come once in a million times.
+_FEW_CHARACTERS = 6
+_COMMON_WORDS = re.compile(
+    r"(?:admin|administrator|agents?|api|change|default|demo|dev|example|here|key|letmein|me|my|pass|passwort|password"
+    r"|placeholder|please|prod|production|qwerty|replace|root|secret|super|test|token|top|welcome|word|worker|your)+"
+)
+_SEQUENCES = ("0123456789" * 4 + "abcdef", "abcdefghijklmnopqrstuvwxyz" * 2, "qwertyuiopasdfghjklzxcvbnm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +47,36 @@ def oddities(settings: Settings) -> Iterator[str]:
     """Warnings: sentences that start with the variable's name."""
     if settings.argocd_enabled and not settings.argocd_token:
         yield "ARGOCD_TOKEN: is unset although ARGOCD_ENABLED is true; Argo CD normally refuses calls without one"
-    if 0 < len(settings.admin_token) < _SHORT_TOKEN and Reference.read(settings.admin_token) is None:
-        yield f"ADMIN_TOKEN: is shorter than {_SHORT_TOKEN} characters, so it can be guessed"
+    if weakness := weakness_of_token(settings.admin_token):
+        yield f"ADMIN_TOKEN: {weakness}, so it can be guessed"
+    grace = settings.termination_grace_period_seconds
+    if grace is not None and grace < settings.drain_timeout_seconds + settings.stop_seconds:
+        yield (
+            f"DRAIN_TIMEOUT_SECONDS: is {settings.drain_timeout_seconds:g}, and a stop takes up to "
+            f"{settings.stop_seconds:g} s more, but the pod is killed after {grace:g} s (TERMINATION_GRACE_PERIOD_SECONDS)"
+        )
     for name in ("kafka_ssl_ca_location", "kafka_ssl_certificate_location"):
         if getattr(settings, name) and not settings.uses_tls:
             yield f"{variable_of(name)}: has no effect with KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
     for task_type in settings.concurrency_limits():
         if getattr(settings, f"max_concurrent_{task_type.lower()}") > settings.max_concurrent_tasks:
             yield f"MAX_CONCURRENT_{task_type}: is more than MAX_CONCURRENT_TASKS, which limits all types together"
+
+
+def weakness_of_token(token: SecretStr) -> str:
+    """Why a token could be guessed, as the rest of a sentence; empty for one that is strong, unset or a reference."""
+    text = token.get_secret_value()
+    if not text or Reference.read(token) is not None:
+        return ""
+    if len(text) < _SHORT_TOKEN:
+        return f"is shorter than {_SHORT_TOKEN} characters"
+    if len(set(text.lower())) < _FEW_CHARACTERS:
+        return "is made of few different characters"
+    if any(text.lower() in sequence for sequence in _SEQUENCES):
+        return "is a sequence"
+    if _COMMON_WORDS.fullmatch(re.sub(r"[^a-z]", "", text.lower())):
+        return "is made of common words"
+    return ""
 
 
 def _topics(settings: Settings) -> Iterator[Contradiction]:

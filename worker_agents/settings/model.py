@@ -71,6 +71,11 @@ class Settings(ServiceSettings, IntegrationSettings, WorkSettings, KafkaSettings
         """
         return self.kafka_session_timeout_seconds - self.kill_grace_seconds
 
+    @property
+    def stop_seconds(self) -> float:
+        """How long a stop may take after the drain: what runs is ended, and the partitions are handed over."""
+        return self.kill_grace_seconds + min(10.0, self.kafka_session_timeout_seconds / 3)
+
     def vault_references(self) -> dict[str, Reference]:
         """The secrets that are to be read from Vault, by their field's name."""
         secrets = {name: Reference.read(getattr(self, name)) for name in FIELDS if is_secret(FIELDS[name])}

@@ -81,6 +81,11 @@ class WorkSettings(BaseModel):
     drain_timeout_seconds: SecondsFromZero = Field(
         30.0, description="How long a stopping worker lets its tickets run before it hands them over."
     )
+    termination_grace_period_seconds: SecondsFromZero | None = Field(
+        None,
+        description="terminationGracePeriodSeconds of the pod, as the chart tells it; only compared with the time that a "
+        "drain takes. Unset: not known.",
+    )
     kill_grace_seconds: float = Field(
         default_factory=lambda data: min(5.0, data["kafka_session_timeout_seconds"] / 6),
         gt=0,

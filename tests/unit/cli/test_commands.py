@@ -47,6 +47,7 @@ def test_help_names_every_command() -> None:
         "executors",
         "config",
         "check-command",
+        "doctor",
     ):
         assert f" {command} " in shown.stdout
 

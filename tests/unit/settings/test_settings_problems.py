@@ -1,6 +1,8 @@
 """What is wrong with an environment: each problem once, by its variable's name, without secrets."""
 
+import base64
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -263,9 +265,38 @@ def test_no_typo_is_suspected_where_the_right_name_is_set_too() -> None:
     [
         ({"ARGOCD_ENABLED": "true", "ARGOCD_URL": "https://argocd"}, "ARGOCD_TOKEN: is unset"),
         ({"ADMIN_TOKEN": "short"}, "ADMIN_TOKEN: is shorter than 16"),
+        ({"TERMINATION_GRACE_PERIOD_SECONDS": "40"}, "DRAIN_TIMEOUT_SECONDS: is 30, and a stop takes up to 15 s more"),
         ({"KAFKA_SSL_CA_LOCATION": "/ca.pem"}, "KAFKA_SSL_CA_LOCATION: has no effect"),
     ],
 )
 def test_what_is_allowed_but_odd_is_warned_of(environ: dict[str, str], start: str) -> None:
     (warning,) = load_settings(environ).warnings
     assert warning.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "fifteen-letters",
+        "Change-Me-Please-1!",
+        "WorkerAgentsAdminToken",
+        "super-secret-token-2026",
+        "aaaabbbbaaaabbbbaaaabbbb",
+        "abcdefghijklmnopqrst",
+        "1234567890123456",
+        "qwertyuiopasdfgh",
+    ],
+)
+def test_a_token_that_can_be_guessed_is_warned_of_and_not_repeated(token: str) -> None:
+    (warning,) = load_settings({"ADMIN_TOKEN": token}).warnings
+    assert warning.startswith("ADMIN_TOKEN: is ")
+    assert warning.endswith(", so it can be guessed")
+    assert token not in warning
+
+
+def test_no_token_of_a_random_generator_is_warned_of() -> None:
+    random = Random(7)
+    tokens = {f"{random.getrandbits(128):032x}" for _ in range(500)}
+    tokens |= {base64.urlsafe_b64encode(random.randbytes(16)).decode() for _ in range(500)}
+    tokens |= {str(random.randrange(10**31, 10**32)) for _ in range(500)}
+    assert [token for token in tokens if load_settings({"ADMIN_TOKEN": token}).warnings] == []
