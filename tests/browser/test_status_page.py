@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.conftest import PATIENCE
 from tests.support.browser import accessibility_problems, browser_page, complaints
-from tests.support.fleet import Fleet, fleet, probe
-from worker_agents.devkit.ports import free_ports
-
-TOKEN = "an-admin-token-for-browser-tests"
-# Waiting for the page to show something, in milliseconds: the worker polls, commits and pushes meanwhile.
-PATIENCE = 30_000
-
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-async def ships(kafka: Any, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(kafka.bootstrap_servers, tmp_path, partitions=2) as started:
-        yield started
-
-
-@pytest.fixture
-async def url(ships: Fleet) -> str:
-    """A worker that is ready."""
-    (port,) = free_ports(1)
-    worker = ships.worker(HTTP_PORT=str(port), ADMIN_TOKEN=TOKEN, MAX_RETRIES_PER_TICKET="3")
-    await worker.says("partition_opened", 2)
-    return f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser_page() as opened:
-        yield opened
+from tests.support.fleet import Fleet, probe
 
 
 async def test_the_page_loads_and_follows_what_happens(page: Page, url: str, ships: Fleet) -> None:
