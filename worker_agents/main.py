@@ -29,23 +29,17 @@ from worker_agents.kafka.topics import TopicNames
 from worker_agents.kafka.worker import KafkaWorker, KafkaWorkerConfig
 from worker_agents.model.clock import Clock, SystemClock
 from worker_agents.model.errors import SettingsInvalid
-from worker_agents.overview import Overview, Surroundings
-from worker_agents.settings import Settings, describe
+from worker_agents.overview import Overview
+from worker_agents.settings import Settings
+from worker_agents.site import Site, http_server, surroundings
 from worker_agents.telemetry.events import Emit, EventBus
 from worker_agents.telemetry.history import History
 from worker_agents.telemetry.logs import LogSubscriber
-from worker_agents.telemetry.masking import SecretMasker
 from worker_agents.telemetry.metrics import BREAKER_STATE, LOOP_LAG, TASK_TYPE_PAUSED, Metrics, MetricsSubscriber
 from worker_agents.telemetry.stalls import LoopWatchdog
 from worker_agents.telemetry.tracing import TraceContext
-from worker_agents.web.actions import action_routes
-from worker_agents.web.api import api_routes
-from worker_agents.web.app import create_app
 from worker_agents.web.audit import Audit
 from worker_agents.web.operator_actions import OperatorActions, Service
-from worker_agents.web.page import LiveFeed, Sessions, page_routes
-from worker_agents.web.server import HttpServer
-from worker_agents.web.views import SettingView
 
 if TYPE_CHECKING:
     from worker_agents.telemetry.export import Tracing
@@ -69,23 +63,17 @@ def build(
     """
     _refuse_references(settings)
     clock = clock or SystemClock()
-    bus, metrics = EventBus(), Metrics()
+    bus, metrics, log, history = EventBus(), Metrics(), LogSubscriber(), History(clock)
     integrations = Integrations(settings, clock, bus.emit, vault)
     registry = task_executors(settings, integrations, bus.emit, executors)
-    log = LogSubscriber()
-    history = History(clock)
     tracing = _tracing(settings, bus.emit, integrations.mask) if observed else None
-    if observed:
-        for observer in (log, MetricsSubscriber(metrics, registry.types()), history):
-            bus.subscribe(observer)
-    if tracing is not None:
-        bus.subscribe(tracing.subscriber)
-    for subscriber in subscribers:
-        bus.subscribe(subscriber)
+    observers: list[Emit] = [log, MetricsSubscriber(metrics, registry.types()), history] if observed else []
+    observers += [tracing.subscriber] if tracing else []
+    for observer in (*observers, *subscribers):
+        bus.subscribe(observer)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
-    overview = Overview(_surroundings(settings, registry, integrations), status, history, clock)
+    overview = Overview(surroundings(settings, registry.types(), integrations), status, history, clock)
     dispatcher = _dispatcher(settings, registry, clock, bus.emit, tracing)
-    watchdog = LoopWatchdog(settings.event_loop_stall_seconds, bus.emit, log)
     kafka = KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit)
     service = Service(
         dispatcher,
@@ -94,13 +82,13 @@ def build(
         drain=lambda: application.drain(),  # noqa: PLW0108 # it is made further down, of what this is part of
         probe=integrations.probe_now,
     )
-    actions = OperatorActions(service, Audit(clock, bus.emit))
+    site = Site(status, metrics, overview, OperatorActions(service, Audit(clock, bus.emit)))
     parts = Parts(
         kafka=kafka,
         dispatcher=dispatcher,
-        http=_http_server(settings, status=status, metrics=metrics, overview=overview, actions=actions, clock=clock),
+        http=http_server(settings, site, clock),
         metrics=metrics,
-        watchdog=watchdog,
+        watchdog=LoopWatchdog(settings.event_loop_stall_seconds, bus.emit, log),
         close=partial(_close, integrations, tracing),
     )
     config = ApplicationConfig(settings.worker_id, registry.types(), settings.drain_timeout_seconds)
@@ -108,51 +96,16 @@ def build(
     status.observe(application)
     status.provide_gauges(metrics)
     overview.observe(application)
-    metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in dispatcher.pauses) for name in registry.types()})
-    metrics.provide(LOOP_LAG, lambda: {(): watchdog.greatest_lag()})
-    metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
+    _provide_gauges(metrics, parts, integrations, registry.types())
     return application
 
 
-def _http_server(
-    settings: Settings,
-    *,
-    status: WorkerStatus,
-    metrics: Metrics,
-    overview: Overview,
-    actions: OperatorActions,
-    clock: Clock,
-) -> HttpServer:
-    feed = LiveFeed()
-    routes = [
-        *action_routes(actions, settings.admin_token),
-        *api_routes(overview),
-        *page_routes(overview, feed, actions, Sessions(settings.admin_token, clock)),
-    ]
-    app = create_app(status, metrics, routes)
-    return HttpServer(app, settings.http_host, settings.http_port, on_stop=feed.close)
-
-
-def _surroundings(settings: Settings, registry: TaskExecutorRegistry, integrations: Integrations) -> Surroundings:
-    rows = describe(settings)
-    return Surroundings(
-        worker_id=settings.worker_id,
-        task_types=registry.types(),
-        integrations={
-            "code_forge": settings.code_forge_enabled,
-            "opa": settings.opa_enabled,
-            "argocd": settings.argocd_enabled,
-            "trivy": settings.trivy_enabled,
-            "vault": settings.vault_enabled,
-        },
-        breakers=integrations.breakers,
-        settings=tuple(
-            SettingView(variable=row.variable, value=row.value_masked, source=row.source, description=row.description)
-            for row in rows
-        ),
-        masker=SecretMasker(settings.secret_values()),
-        trace_url=settings.trace_url_template,
-    )
+def _provide_gauges(metrics: Metrics, parts: Parts, integrations: Integrations, task_types: Iterable[str]) -> None:
+    """Those that are no part of the worker's own view of itself."""
+    pauses = parts.dispatcher.pauses
+    metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in pauses) for name in task_types})
+    metrics.provide(LOOP_LAG, lambda: {(): parts.watchdog.greatest_lag()})
+    metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
 
 
 def _refuse_references(settings: Settings) -> None:

@@ -15,6 +15,7 @@ import structlog
 from structlog.types import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from worker_agents.model.structs import struct
+from worker_agents.model.text import printable
 from worker_agents.telemetry.events import Event, FallbackUsed
 from worker_agents.telemetry.masking import SecretMasker
 from worker_agents.telemetry.tracing import TraceContext, current_work
@@ -138,7 +139,15 @@ def _rendering(log_format: str, *, colors: bool) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.JSONRenderer(serializer=_to_json)]
     # The plain formatter: the pretty ones print local variables, and with them secrets.
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        _without_control_characters,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
+    ]
+
+
+def _without_control_characters(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A terminal obeys escape sequences, and texts come from anywhere; JSON writes them as text anyway."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _to_json(line: EventDict, **_: object) -> str:

@@ -329,3 +329,10 @@ def test_the_line_of_an_event_names_its_trace_and_nothing_of_its_spans(stream: i
     (line,) = lines()
     assert line["trace_id"] == "a" * 32
     assert line.keys().isdisjoint({"trace", "passage"})
+
+
+def test_a_terminal_is_not_sent_what_it_would_obey(stream: io.StringIO) -> None:
+    configure_logging("INFO", "console", "worker-1", stream=stream)
+    LogSubscriber()(events.DeadLettered("t-\x1b[2J", "internal", "gone\r\nfake: line"))
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
