@@ -361,3 +361,10 @@ def test_dependencies_are_met_when_all_completed(known: dict[str, KnownState], d
             assert FAILED not in states
             assert set(missing) == {name for name in names if known.get(name) is not COMPLETED}
             assert len(missing) == len(set(missing))
+
+
+def test_a_type_is_served_where_it_runs_and_no_setting_excludes_it() -> None:
+    everything = AdmissionPolicy(frozenset({"BUILD", "TEST"}))
+    assert [everything.serves(name) for name in ("BUILD", "TEST", "BREW")] == [True, True, False]
+    chosen = AdmissionPolicy(frozenset({"BUILD", "TEST"}), supported=frozenset({"TEST"}))
+    assert [chosen.serves(name) for name in ("BUILD", "TEST", "BREW")] == [False, True, False]

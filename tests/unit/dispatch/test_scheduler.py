@@ -340,16 +340,74 @@ def test_a_group_of_suspects_that_comes_through_is_followed_by_one_of_twice_its_
 
 def test_a_new_suspect_makes_the_next_start_alone_again() -> None:
     scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
-    for number in range(4):
+    for number in range(6):
         scheduler.add(Item(ISOLATED, (0, 0, number)))
     scheduler.remove(started(scheduler).pop())
     running = started(scheduler)
     assert len(running) == 2
+    scheduler.remove(running.pop())
+    scheduler.add(Item("A", (0, 0, 8)))
     scheduler.add(Item(ISOLATED, (0, 0, 9)))
+    assert started(scheduler) == [], "three might run by now, but for the new one"
+    scheduler.remove(running.pop())
+    assert len(started(scheduler)) == 3, "what is no suspect, and two that are"
+
+
+def test_what_was_armed_before_a_suspect_came_waits_until_that_has_come_through() -> None:
+    scheduler: Scheduler[Item] = Scheduler(1, {}, 100)
+    first, armed = Item("A", (0, 0, 0)), Item("A", (0, 0, 1))
+    scheduler.add(first)
+    scheduler.add(armed)
+    assert started(scheduler) == [first]
+    suspect = Item(ISOLATED, (0, 0, 2))
+    scheduler.add(suspect)
+    scheduler.remove(first)
+    assert started(scheduler) == [suspect]
     assert started(scheduler) == []
-    assert not scheduler.isolates
-    for item in running[:2]:
-        scheduler.remove(item)
+    scheduler.remove(suspect)
+    assert started(scheduler) == [armed]
+
+
+def test_what_is_armed_does_not_run_beside_a_suspect_although_there_are_slots() -> None:
+    scheduler: Scheduler[Item] = Scheduler(2, {}, 100)
+    armed = Item("A", (0, 0, 1))
+    scheduler.add(armed)
+    assert scheduler.next_to_arm() is armed
+    suspect = Item(ISOLATED, (0, 0, 2))
+    scheduler.add(suspect)
+    assert started(scheduler) == [suspect]
+    scheduler.armed(armed)
+    assert scheduler.next_to_run() is None
+    scheduler.remove(suspect)
+    assert scheduler.next_to_run() is armed
+
+
+def test_all_types_together_are_armed_ahead_within_bounds() -> None:
+    scheduler: Scheduler[Item] = Scheduler(2, {}, 100)
+    for number in range(40):
+        scheduler.add(Item("AB"[number % 2], (0, 0, number)))
+    arming = []
+    while (item := scheduler.next_to_arm()) is not None:
+        arming.append(item)
+    assert len(arming) == 2 + 4
+
+
+def test_equally_urgent_ones_run_in_the_order_in_which_they_came() -> None:
+    scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
+    items = [Item("A", (0, 0, 0)) for _ in range(8)]
+    for item in items:
+        scheduler.add(item)
+    assert started(scheduler) == items
+
+
+def test_usage_tells_what_runs_and_what_is_ready_of_each_type() -> None:
+    scheduler: Scheduler[Item] = Scheduler(3, {"TEST": 2}, 100)
+    for number in range(4):
+        scheduler.add(Item("TEST", (0, 0, number)))
+        scheduler.add(Item("BUILD", (1, 0, number)))
+    assert len(started(scheduler)) == 3
+    usage = {use.queue: (use.running, use.limit, use.waiting) for use in scheduler.usage()}
+    assert usage == {"TEST": (2, 2, 2), "BUILD": (1, 3, 3), ISOLATED: (0, 1, 0)}
 
 
 def test_a_suspect_that_never_ran_earns_no_trust() -> None:
