@@ -63,7 +63,10 @@ class WorkSettings(BaseModel):
     )
     retry_backoff_max_seconds: SecondsFromZero = Field(60.0, description="Longest wait before any retry.")
     max_deliveries: int = Field(
-        5, ge=2, le=1000, description="Workers that may die with a ticket before it is given up as worker_lost."
+        5,
+        ge=2,
+        le=1000,
+        description="Workers that may die with a ticket before it is given up as worker_lost; a few more where many died with it.",
     )
     task_timeout_multiplier: float = Field(
         1.5, gt=0, le=100, description="An attempt may take sla.timeout_ms times this."
