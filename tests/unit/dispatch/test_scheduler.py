@@ -346,9 +346,10 @@ def test_a_new_suspect_makes_the_next_start_alone_again() -> None:
     running = started(scheduler)
     assert len(running) == 2
     scheduler.remove(running.pop())
-    scheduler.add(Item("A", (0, 0, 8)))
     scheduler.add(Item(ISOLATED, (0, 0, 9)))
     assert started(scheduler) == [], "three might run by now, but for the new one"
+    scheduler.add(Item("A", (0, 0, 8)))
+    assert started(scheduler) == []
     scheduler.remove(running.pop())
     assert len(started(scheduler)) == 3, "what is no suspect, and two that are"
 
@@ -392,11 +393,14 @@ def test_all_types_together_are_armed_ahead_within_bounds() -> None:
     assert len(arming) == 2 + 4
 
 
-def test_equally_urgent_ones_run_in_the_order_in_which_they_came() -> None:
+def test_equally_urgent_ones_are_armed_and_run_in_the_order_in_which_they_came() -> None:
     scheduler: Scheduler[Item] = Scheduler(10, {}, 100)
     items = [Item("A", (0, 0, 0)) for _ in range(8)]
     for item in items:
         scheduler.add(item)
+    assert [scheduler.next_to_arm() for _ in items] == items
+    for item in items:
+        scheduler.armed(item)
     assert started(scheduler) == items
 
 
