@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import orjson
-from playwright.async_api import async_playwright
+from playwright.async_api import FloatRect, ViewportSize, async_playwright
 
 from worker_agents.devkit.child_process import ChildProcess
 from worker_agents.devkit.code_forge import (
@@ -38,6 +38,7 @@ from worker_agents.settings import Settings
 
 PICTURE = Path(__file__).parents[1] / "docs" / "status-page.png"
 WIDTH, HEIGHT = 1400, 1100
+LAST_CARD = "waiting"
 LONGEST_START_SECONDS = 60.0
 ROUND_SECONDS = 2.0
 
@@ -170,7 +171,6 @@ async def take(picture: Path, minutes: float) -> None:
                 await _photograph(built.url, picture)
             finally:
                 worker.kill()
-    print(f"{picture}: {picture.stat().st_size / 1024:.0f} KiB")
 
 
 async def _until_ready(url: str, worker: ChildProcess, log: Path) -> None:
@@ -178,8 +178,12 @@ async def _until_ready(url: str, worker: ChildProcess, log: Path) -> None:
         # The worker is another process.
         while not await _is_ready(http):
             if not worker.running:
-                raise RuntimeError(f"the worker ended:\n{log.read_text()[-3000:]}")
+                raise RuntimeError(f"the worker ended; the end of its log:\n{_end_of(log)}")
             await asyncio.sleep(0.2)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-3000:]
 
 
 async def _is_ready(http: httpx.AsyncClient) -> bool:
@@ -205,11 +209,14 @@ async def _photograph(url: str, picture: Path) -> None:
         # The sandbox needs rights that root in a container has not; only a page of our own is opened.
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
-            viewport = {"width": WIDTH, "height": HEIGHT}
-            page = await browser.new_page(viewport=viewport, color_scheme="light")
+            page = await browser.new_page(viewport=ViewportSize(width=WIDTH, height=HEIGHT), color_scheme="light")
             await page.goto(url)
             await page.locator("#connection:has-text('live')").wait_for()
-            await page.screenshot(path=picture)
+            # As far as a whole card: the rest is for those who scroll.
+            box = await page.locator(f"#{LAST_CARD}").bounding_box()
+            assert box is not None
+            clip = FloatRect(x=0, y=0, width=WIDTH, height=box["y"] + box["height"])
+            await page.screenshot(path=picture, full_page=True, clip=clip)
         finally:
             await browser.close()
 
@@ -220,6 +227,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=PICTURE, metavar="FILE")
     options = parser.parse_args()
     asyncio.run(take(options.to, options.minutes))
+    print(f"{options.to}: {options.to.stat().st_size / 1024:.0f} KiB")
 
 
 if __name__ == "__main__":
