@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
 
+from worker_agents.cli.app import app as cli
 from worker_agents.settings import SettingRow, Settings, describe
 from worker_agents.settings.integrations import IntegrationSettings
 from worker_agents.settings.model import FIELDS, is_secret, variable_of
@@ -12,7 +14,7 @@ from worker_agents.settings.model import FIELDS, is_secret, variable_of
 ROOT = Path(__file__).parents[2]
 NAMES = (
     *("README.md", "CHANGELOG.md", "EXECUTOR_INTEGRATION.md", "EXTERNAL_TOOLS_SETUP.md"),
-    *("docs/http.md", "docs/metrics.md", "docs/runbook.md"),
+    *("docs/http.md", "docs/metrics.md", "docs/operations.md", "docs/runbook.md"),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 ROWS = {row.variable: row for row in describe(Settings())}
@@ -78,6 +80,19 @@ def test_defaults_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_command_that_a_document_shows_exists_with_its_options(name: str) -> None:
+    shown = re.findall(r"(?:`|^ *\$ |-- )worker-agents ([a-z][^`\n|#]*)", TEXTS[name], re.MULTILINE)
+
+    assert {line: wrong for line in shown if (wrong := _unknown_words(line))} == {}
+
+
+def test_commands_are_found() -> None:
+    assert _unknown_words("dlq replay --reason REASON --dry-run") == []
+    assert _unknown_words("dlq replay --reson REASON") == ["--reson"]
+    assert _unknown_words("statuses") == ["statuses"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_link_leads_somewhere(name: str) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
@@ -95,6 +110,17 @@ def _shown_defaults(text: str) -> list[tuple[str, str]]:
     """Variable and default of each row of a table whose second column is ``default``."""
     tables = re.findall(r"^\| variable \| default \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     return [found for table in tables for found in re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", table, re.MULTILINE)]
+
+
+def _unknown_words(line: str) -> list[str]:
+    """Of a command line without the program's name: a command, or options of it, that there is not."""
+    command, words = get_group(cli), re.sub(r"\"[^\"]*\"", "QUOTED", line).split()
+    while (commands := getattr(command, "commands", None)) and words and not words[0].startswith("-"):
+        if words[0] not in commands:
+            return words[:1]
+        command, words = commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    return [word for word in words if word.startswith("-") and len(word) > 1 and word.partition("=")[0] not in known]
 
 
 def _default(row: SettingRow) -> str:

@@ -94,11 +94,13 @@ def _print_worker(document: JsonObject) -> None:
             ("running", "type", "attempt", "time left", "progress"),
             [_running(t, document["at"]) for t in _first(document["running"])],
         )
+        _print_rest(document, "running")
     if document["waiting"]:
         print_table(
             ("waiting", "type", "because of", "due in", "what happened"),
             [_waiting(t, document["at"]) for t in _first(document["waiting"])],
         )
+        _print_rest(document, "waiting")
     trouble = [
         item for item in document["integrations"] if item["breaker"] not in (None, "closed") or item["simulated"]
     ]
@@ -107,6 +109,12 @@ def _print_worker(document: JsonObject) -> None:
             ("integration", "breaker", "simulated", "last error"),
             [(item["label"], item["breaker"] or "", str(item["simulated"]), item["last_failure"]) for item in trouble],
         )
+
+
+def _print_rest(document: JsonObject, what: str) -> None:
+    shown = len(_first(document[what]))
+    if (left := document[f"{what}_total"] - shown) > 0:
+        print(f"{left:,} more {what}")
 
 
 def _first(tickets: Sequence[JsonObject]) -> Sequence[JsonObject]:

@@ -432,7 +432,7 @@ class Lane:
         await self._remember(job, self._waiting.parked_state(job, outcome.reason, outcome.delay))
         job.task = None
         self._dispatcher.release(job)
-        self._waiting.wait(job, outcome.reason, outcome.delay)
+        self._waiting.wait(job, outcome.reason, outcome.delay, outcome.message)
 
     # --- the end -------------------------------------------------------------------------------------------------
 

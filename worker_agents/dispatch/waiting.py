@@ -76,11 +76,11 @@ class WaitingRoom:
         self._waiters.add(job.ticket_id, missing)
         self.wait(job, WAIT_DEPENDENCY, delay)
 
-    def wait(self, job: Job, reason: str, delay: float) -> None:
-        """Park the job for ``delay`` seconds, or until its last moment where that comes first."""
+    def wait(self, job: Job, reason: str, delay: float, message: str = "") -> None:
+        """Park the job for ``delay`` seconds, or until its last moment where that comes first. ``message`` says why."""
         now_ms = self._clock.now_ms()
         last = self._dispatcher.last_moment_ms(job)
-        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay, trace=job.span))
+        self._emit(TicketWaiting(job.ticket_id, job.task_type, reason, delay, message=message, trace=job.span))
         if last is not None and last < now_ms + int(delay * 1000):
             delay = max((last - now_ms) / 1000, 0.0)
         self._park(job, reason)

@@ -85,12 +85,13 @@ def _quantile(values: Sequence[float], percent: int) -> float | None:
 
 
 def slot_views(dispatcher: Dispatcher, task_types: Collection[str]) -> tuple[SlotsView, ...]:
-    """All slots first, then those of each type, also of one that had no ticket yet."""
+    """All slots first, then those of each type, also of one that had no ticket yet; suspects only while there are some."""
     usage = {use.queue: use for use in dispatcher.usage()}
     total, limits = dispatcher.config.max_concurrent, dispatcher.config.limits or {}
     waiting = sum(use.waiting for use in usage.values())
     views = [SlotsView(queue="all", used=dispatcher.running, limit=total, waiting=waiting)]
-    for name in [*task_types, *(name for name in usage if name not in task_types)]:
+    others = [name for name, use in usage.items() if name not in task_types and (use.running or use.waiting)]
+    for name in [*task_types, *others]:
         use, limit = usage.get(name), min(limits.get(name, total), total)
         views.append(
             SlotsView(

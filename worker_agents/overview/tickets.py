@@ -9,7 +9,7 @@ from typing import Any
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.kafka.partition import Partition
 from worker_agents.model.structs import struct
-from worker_agents.telemetry.events import AttemptEnded, FallbackUsed, RetryScheduled
+from worker_agents.telemetry.events import AttemptEnded, FallbackUsed, RetryScheduled, TicketWaiting
 from worker_agents.telemetry.history import History
 from worker_agents.telemetry.masking import SecretMasker
 from worker_agents.web.views import TicketView
@@ -92,7 +92,7 @@ class TicketViews:
     def _latest_error(self, ticket_id: str) -> str:
         for _, event in reversed(self._history.timeline(ticket_id)):
             match event:
-                case RetryScheduled() | FallbackUsed():
+                case RetryScheduled() | FallbackUsed() | TicketWaiting() if event.message:
                     return event.message
                 case AttemptEnded(outcome="released"):
                     return ""

@@ -135,10 +135,13 @@ class TicketSettled(TicketEvent):
 
 @struct
 class TicketWaiting(TicketEvent):
+    """``message`` is the error because of which it waits, where there is one."""
+
     event: ClassVar[str] = "ticket_waiting"
     level: ClassVar[int] = logging.DEBUG
     reason: str
     delay: float
+    message: str = field(default="", kw_only=True, compare=False)
 
 
 @struct

@@ -32,7 +32,12 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"span": span, "moment": moment, "seconds": seconds, "count": count, "words": words}
-    environment.globals |= {"sparkline": sparkline, "bars": bars}
+    environment.globals |= {
+        "sparkline": sparkline,
+        "bars": bars,
+        "most_results": most_results,
+        "longest_median": longest_median,
+    }
     return environment
 
 
@@ -72,9 +77,20 @@ def words(value: object) -> str:
     return str(value)
 
 
+def most_results(history: HistoryView) -> int:
+    """In one of the minutes."""
+    return max((bucket.completed + bucket.failed for bucket in history.buckets), default=0)
+
+
+def longest_median(history: HistoryView) -> float | None:
+    """Of all minutes, in seconds; ``None`` without results."""
+    known = [bucket.duration_median for bucket in history.buckets if bucket.duration_median is not None]
+    return max(known, default=None)
+
+
 def bars(history: HistoryView) -> Markup:
     """Results a minute as an SVG: completed below, failed on top of them."""
-    most = max([bucket.completed + bucket.failed for bucket in history.buckets], default=0) or 1
+    most = most_results(history) or 1
     step = _WIDTH / max(len(history.buckets), 1)
     shapes = []
     for place, bucket in enumerate(history.buckets):
@@ -82,20 +98,19 @@ def bars(history: HistoryView) -> Markup:
         left, width = place * step, step * 0.8
         shapes.append(_bar("good", left, width, _HEIGHT - good, good))
         shapes.append(_bar("bad", left, width, _HEIGHT - good - bad, bad))
-    return _svg(shapes, f"Results a minute, at most {most}")
+    return _svg(shapes, "Results a minute")
 
 
 def sparkline(history: HistoryView) -> Markup:
     """The median duration of each minute as an SVG; minutes without results leave a gap."""
-    known = [bucket.duration_median for bucket in history.buckets if bucket.duration_median is not None]
-    longest = max(known, default=0.0) or 1.0
-    step = _WIDTH / max(len(history.buckets) - 1, 1)
+    longest = longest_median(history) or 1.0
+    step = _WIDTH / max(len(history.buckets), 1)
     shapes = [
-        f'<circle class="line" cx="{place * step:.1f}" cy="{_dot(bucket.duration_median / longest):.1f}" r="3"/>'
+        f'<circle class="line" cx="{(place + 0.5) * step:.1f}" cy="{_dot(bucket.duration_median / longest):.1f}" r="3"/>'
         for place, bucket in enumerate(history.buckets)
         if bucket.duration_median is not None
     ]
-    return _svg(shapes, f"Median duration, at most {seconds(longest if known else None)}")
+    return _svg(shapes, "Median duration of each minute")
 
 
 def _dot(share: float) -> float:
