@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from worker_agents.telemetry.export import Tracing
 
 
+# Longer than it takes to read a few thousand tickets after an opening.
+_GATHERING_SECONDS = 1.0
+
+
 def build(
     settings: Settings,
     *,
@@ -257,6 +261,7 @@ def _dispatcher(
         ordering=Ordering(settings.ordering),
         dependency_timeout=settings.dependency_timeout_seconds,
         cancel_grace=settings.kill_grace_seconds,
+        gathering_time=_GATHERING_SECONDS,
         publish_running=settings.publish_running,
     )
     begin_trace = TraceContext.from_headers if tracing is None else tracing.begin_trace

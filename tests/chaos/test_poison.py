@@ -30,6 +30,27 @@ async def test_a_fresh_poison_pill_convicts_no_innocent_suspect(ships: Fleet, sc
     assert {by_id[ticket_id]["status"] for ticket_id in neighbours} == {"COMPLETED"}
 
 
+async def test_a_pill_behind_suspects_that_are_never_done_is_found_out(ships: Fleet, scenario: Scenario) -> None:
+    """They come through each time, and wait for their next attempt: the pill must not be tried in a group with them for ever."""
+    stubborn = [f"stubborn-{number}" for number in range(4)]
+    await ships.submit(
+        [
+            *(probe(ticket_id, errors=9, sleep_ms=600_000, retry_after=0.2) for ticket_id in stubborn),
+            probe("pill", die=True),
+        ],
+        key=lambda _: b"one-partition",
+    )
+    while True:
+        worker = ships.worker(MAX_DELIVERIES="3", MAX_RETRIES_PER_TICKET="9")
+        found = await ships.results_until_ended(worker, 1)
+        if worker.process.poll() is None:
+            break
+        scenario.faults += 1
+        assert scenario.faults <= 8, "the pill is not found out"
+    scenario.take(["pill"], found)
+    assert [(result["ticket_id"], result["error_reason"]) for result in found] == [("pill", "worker_lost")]
+
+
 async def test_poison_pill_ends_as_worker_lost(ships: Fleet, scenario: Scenario) -> None:
     neighbours = [f"innocent-{number}" for number in range(NEIGHBOURS)]
     poison = probe("poison", die=True)

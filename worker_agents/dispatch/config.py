@@ -17,7 +17,10 @@ class Ordering(StrEnum):
 
 @struct
 class DispatchConfig:
-    """Counts of tickets; times are seconds. ``isolation_time`` clears a suspect that has lived so long."""
+    """Counts of tickets; times are seconds. ``isolation_time`` clears a suspect that has lived so long.
+
+    ``gathering_time`` is how long suspects are gathered before the first of them starts: the most suspected is to be alone.
+    """
 
     max_concurrent: int = 200
     limits: Mapping[str, int] | None = None
@@ -26,5 +29,6 @@ class DispatchConfig:
     ordering: Ordering = Ordering.DEPENDENCIES
     dependency_timeout: float = 3_600.0
     isolation_time: float = 60.0
+    gathering_time: float = 0.0
     cancel_grace: float = 10.0
     publish_running: bool = False

@@ -54,6 +54,7 @@ class Dispatcher:
         self._quiet = False
         self._pumping = False
         self._proving: Cancellable | None = None
+        self._gathering: Cancellable | None = None
 
     def lane(self, journal: Journal) -> Lane:
         """A lane for a partition that was just assigned."""
@@ -164,6 +165,8 @@ class Dispatcher:
             return
         job.phase = JobPhase.READY
         surplus = self._scheduler.surplus
+        if job.isolated:
+            self._gather()
         self._scheduler.add(job)
         if self._scheduler.surplus > surplus:
             job.ticket = None
@@ -219,6 +222,17 @@ class Dispatcher:
         elif self._proving is not None and not self._scheduler.makes_way:
             self._proving.cancel()
             self._proving = None
+
+    def _gather(self) -> None:
+        """They arrive one after another, and the first to arrive is not the most suspected."""
+        if self.config.gathering_time and self._gathering is None:
+            self._scheduler.gathers = True
+            self._gathering = self.clock.call_later(self.config.gathering_time, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._scheduler.gathers = False
+        self.pump()
 
     def _proven(self) -> None:
         self._proving = None

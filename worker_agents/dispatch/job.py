@@ -88,7 +88,13 @@ class Job:
 
     @property
     def urgency(self) -> tuple[int, int, int]:
-        """Smaller runs first: priority, then deadline, then order of arrival."""
+        """Smaller runs first: priority, then deadline, then order of arrival.
+
+        Of suspects, the one that most workers died with: it is alone then, and innocents that were beside it are not tried first
+        again and again.
+        """
+        if self.isolated and self.state is not None:
+            return -self.state.delivery, 0, self.receipts[0]
         assert self.ticket is not None
         return -self.ticket.priority, self.ticket.sla.deadline or 2**63, self.receipts[0]
 

@@ -83,7 +83,7 @@ class Scheduler(Generic[T]):
     *proven*, as it has lived long enough. If the worker dies then, nobody else did it. With each suspect that comes through, one
     more may run beside others, and beside whatever is no suspect, so that a group is followed by one of twice its size:
     hundreds of innocent ones would otherwise wait for one another for hours. If the worker dies, or others are suspected, it
-    begins anew with one.
+    begins anew with one. While it ``gathers`` suspects none of them begins, so that the most urgent is the first.
     """
 
     def __init__(self, total: int, limits: Mapping[str, int], max_buffered: int) -> None:
@@ -103,6 +103,7 @@ class Scheduler(Generic[T]):
         self._proven: set[int] = set()
         self._count = {"ready": 0, "arming": 0, "armed": 0, "running": 0}
         self._suspects = self._queue(ISOLATED)
+        self.gathers = False
 
     @property
     def running(self) -> int:
@@ -247,7 +248,7 @@ class Scheduler(Generic[T]):
         return self.running - self._suspects.running - len(self._proven)
 
     def _may_begin(self, queue: _Queue[T]) -> bool:
-        if queue is not self._suspects and self._secludes:
+        if self._secludes and (self.gathers or queue is not self._suspects):
             return False
         return queue.begun < queue.limit + self._lookahead * queue.lookahead
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
+
+# Longer than any clean-up takes, and each step of it.
+_AGAIN_AFTER = 5.0
+_STEP_AGAIN_AFTER = 1.0
 
 
 async def cancelled(task: asyncio.Task[None] | None) -> None:
     """Cancel a task and wait until it is over."""
-    if task is None or task is asyncio.current_task():
-        return
-    task.cancel()
-    await asyncio.wait([task])
+    if task is not None and task is not asyncio.current_task():
+        await _ended([task], _AGAIN_AFTER)
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]], again_after: float) -> None:
+    """Cancel until all are over.
+
+    Once is not enough: ``asyncio.wait_for`` before Python 3.12, through which aiokafka waits for answers, swallows a
+    cancellation that comes in the same turn as the answer. Whoever waited for the end of such a task waited for ever.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=again_after)
 
 
 async def until_first_ends(*steps: Coroutine[None, None, None]) -> None:
@@ -20,9 +34,7 @@ async def until_first_ends(*steps: Coroutine[None, None, None]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await _ended(tasks, _STEP_AGAIN_AFTER)
     for task in tasks:
         if not task.cancelled():
             task.result()

@@ -661,6 +661,24 @@ async def test_a_suspect_starts_only_when_the_end_of_the_last_one_is_durable() -
     assert set(world.live()) == {"s1"}
 
 
+async def test_the_suspect_that_most_workers_died_with_is_tried_first() -> None:
+    """Else an innocent one that waits for its next attempt is tried first each time, and the pill in the group after it."""
+    world = World(DispatchConfig(gathering_time=1.0))
+    envelopes = suspects(world, 4)
+    known = world.journal.known["s3"]
+    assert isinstance(known, TicketState)
+    world.journal.known["s3"] = replace(known, delivery=known.delivery + 1)
+    await world.accept(*envelopes)
+    assert set(world.live()) == set()
+    await world.advance(1.0)
+    assert set(world.live()) == {"s3"}
+    await world.finish("s3")
+    assert set(world.live()) == {"s0", "s1"}
+    for ticket_id in ("s0", "s1", "s2"):
+        await world.finish(ticket_id)
+    world.assert_nothing_left()
+
+
 async def test_a_suspect_starts_alone_and_others_when_it_has_come_through() -> None:
     world = World()
     await world.accept(*suspects(world, 3), record(9, "innocent"))
