@@ -102,11 +102,15 @@ def _show_services(screen: Screen, built: Stage) -> None:
 def show_how_to_go_on(screen: Screen, built: Stage) -> None:
     """What to type in another terminal while everything stays up."""
     program = _program()
-    screen.heading("Everything stays up until Ctrl-C. In another terminal:")
+    screen.heading("Everything stays up until Ctrl-C.")
+    screen.line(f"The status page: {built.url}/")
+    screen.line(f"To act there, sign in with {built.environment['ADMIN_TOKEN']}")
+    screen.line("In another terminal:")
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "CODE_FORGE_URL"):
         screen.line(f"    export {name}={built.environment[name]}")
     for command in _COMMANDS:
         screen.line(f"    {program} {command}")
+    screen.line(f"    {program} status --url {built.url}")
     screen.line(f"    curl {built.url}/metrics")
     screen.line(f"    tail -f {built.log}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -143,6 +144,7 @@ def _with_worker(kafka: EmbeddedKafka, running: Services, programs: Programs, fo
         "TEST_COMMAND_PATH": _search_path(programs.pytest, FIELDS["test_command_path"].default),
         "TEST_FALLBACK": "simulate",
         "WORKER_ID": WORKER_ID,
+        "ADMIN_TOKEN": secrets.token_urlsafe(24),
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(port),
         "LOG_FORMAT": "json",
