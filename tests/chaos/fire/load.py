@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -95,8 +96,21 @@ class Load:
                 self.records += 1
                 return
 
-    def _producer(self) -> AIOKafkaProducer:
-        return AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all", request_timeout_ms=10_000)
+    @asynccontextmanager
+    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        """Started once there is a broker: another fault may have taken the only one away."""
+        while True:
+            producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all", request_timeout_ms=10_000)
+            try:
+                await producer.start()
+                break
+            except KafkaError:
+                await producer.stop()
+                await asyncio.sleep(_RETRY_DELAY)
+        try:
+            yield producer
+        finally:
+            await producer.stop()
 
 
 def plan_after_plan(rng: random.Random) -> Iterator[list[Sent]]:
