@@ -18,6 +18,7 @@ PIPELINES = 2_000
 POLL_SECONDS = 15.0
 PATHS = ("/health", "/ready", "/metrics", "/api/v1/status", "/")
 ROUNDS = 300
+SETTLE_INTERVALS = 2
 # Between two questions, so that they meet the worker at everything that it does.
 PAUSE_SECONDS = 0.05
 LONGEST_START_SECONDS = 120.0
@@ -51,6 +52,8 @@ async def pages(broker: EmbeddedKafka) -> None:
 async def _ask(url: str) -> dict[str, tuple[float, float]]:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         await _all_under_way(http)
+        # They began together, each with frequent polls at first.
+        await asyncio.sleep(SETTLE_INTERVALS * POLL_SECONDS)
         async with http.stream("GET", "/live"):
             taken: dict[str, list[float]] = {path: [] for path in PATHS}
             for _ in range(ROUNDS):
