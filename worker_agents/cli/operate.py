@@ -69,8 +69,11 @@ async def _ask_all(
     """One after the other. Of many, one that fails does not keep the others from it."""
     if not everywhere:
         return [await order(settings, url or address_of_local_worker(settings), path, body)]
+    addresses = await addresses_of_all(settings)
+    if not addresses:
+        raise CommandFailed("no worker holds a partition just now; try again")
     answers: list[JsonObject] = []
-    for address in await addresses_of_all(settings):
+    for address in addresses:
         try:
             answers.append(await order(settings, address, path, body))
         except CommandFailed as error:

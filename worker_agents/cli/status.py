@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import httpx
 
-from worker_agents.cli.access import complete, reach, settings_of_command
+from worker_agents.cli.access import complete, settings_of_command
 from worker_agents.cli.exits import CommandFailed, NotFound
 from worker_agents.cli.output import print_json, print_table
-from worker_agents.cli.tickets import board_of
+from worker_agents.cli.workers import JsonObject, addresses_of_all
 from worker_agents.model.text import printable
 from worker_agents.model.words import span
 from worker_agents.settings import Settings
-
-JsonObject = dict[str, Any]
 
 _SECONDS = 10.0
 _SHOWN = 10
@@ -42,14 +39,10 @@ def show_status(*, url: str | None, as_json: bool) -> None:
 
 
 async def _addresses(settings: Settings) -> list[str]:
-    """Those that the holders of partitions wrote into their leases."""
-    cluster = await reach(settings)
-    board = await board_of(cluster)
-    owners = [board.owner_of(number) for number in range(cluster.partitions(cluster.names.tickets))]
-    urls = {owner.url for owner in owners if owner is not None and owner.url and not owner.handed_over}
-    if not urls:
-        raise NotFound(f"no worker holds a partition of {cluster.names.tickets}")
-    return sorted(urls)
+    addresses = await addresses_of_all(settings)
+    if not addresses:
+        raise NotFound(f"no worker holds a partition of {settings.kafka_tickets_topic}")
+    return addresses
 
 
 async def _ask_all(addresses: Sequence[str]) -> dict[str, JsonObject | str]:

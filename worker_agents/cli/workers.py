@@ -49,14 +49,11 @@ async def address_of_holder(settings: Settings, ticket_id: str) -> str:
 
 
 async def addresses_of_all(settings: Settings) -> list[str]:
-    """Every worker that holds a partition."""
+    """Every worker that holds a partition, as it wrote itself into its leases; none is an answer too."""
     cluster = await reach(settings)
     board = await board_of(cluster)
     owners = [board.owner_of(number) for number in range(cluster.partitions(cluster.names.state))]
-    addresses = {owner.url for owner in owners if owner is not None and owner.url and not owner.handed_over}
-    if not addresses:
-        raise CommandFailed("no worker holds a partition just now; try again")
-    return sorted(addresses)
+    return sorted({owner.url for owner in owners if owner is not None and owner.url and not owner.handed_over})
 
 
 async def order(settings: Settings, address: str, path: str, body: JsonObject) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,21 +14,23 @@ from worker_agents.web import audit, bodies
 from worker_agents.web.audit import Caller
 from worker_agents.web.guards import Refused, read_name, read_order, read_query, refuse_other_sites, require_token
 from worker_agents.web.operator_actions import ActionOutcome, OperatorActions
+from worker_agents.web.responses import document
 
 O = TypeVar("O", bound=bodies.Order)  # noqa: E741 # an order
-
-_TICKET = TypeAdapter[str](bodies.TicketName)
-_TASK_TYPE = TypeAdapter[str](bodies.TaskTypeName)
 
 
 def action_routes(actions: OperatorActions, token: SecretStr) -> list[Route]:
     """The routes of all actions. Without a token they are there and say that they are off."""
     routes = _Routes(actions, token)
     return [
-        routes.named("/api/v1/tickets/{ticket_id:path}/cancel", _TICKET, bodies.CancelOrder, actions.cancel),
-        routes.named("/api/v1/tickets/{ticket_id:path}/retry", _TICKET, bodies.RetryOrder, actions.retry),
-        routes.named("/api/v1/task-types/{task_type:path}/pause", _TASK_TYPE, bodies.PauseOrder, actions.pause),
-        routes.named("/api/v1/task-types/{task_type:path}/resume", _TASK_TYPE, bodies.ResumeOrder, actions.resume),
+        routes.named("/api/v1/tickets/{ticket_id:path}/cancel", bodies.TICKET_NAME, bodies.CancelOrder, actions.cancel),
+        routes.named("/api/v1/tickets/{ticket_id:path}/retry", bodies.TICKET_NAME, bodies.RetryOrder, actions.retry),
+        routes.named(
+            "/api/v1/task-types/{task_type:path}/pause", bodies.TASK_TYPE_NAME, bodies.PauseOrder, actions.pause
+        ),
+        routes.named(
+            "/api/v1/task-types/{task_type:path}/resume", bodies.TASK_TYPE_NAME, bodies.ResumeOrder, actions.resume
+        ),
         routes.general("/api/v1/drain", bodies.DrainOrder, actions.drain),
         routes.general("/api/v1/dead-letters/replay", bodies.ReplayOrder, actions.replay),
         routes.preview("/api/v1/dead-letters"),
@@ -80,20 +82,11 @@ class _Routes:
             except Refused as refusal:
                 asked = audit.Request(f"{method} {path}", ",".join(request.path_params.values()))
                 self._actions.audit.refused(asked, caller_of(request), refusal.detail, refusal.status)
-                return _answer(refusal.status, bodies.Problem(detail=refusal.detail), dict(refusal.headers))
-            return _answer(outcome.status, outcome.data)
+                return document(bodies.Problem(detail=refusal.detail), refusal.status, dict(refusal.headers))
+            return document(outcome.data, outcome.status)
 
         return Route(path, endpoint, methods=[method])
 
 
 def caller_of(request: Request) -> Caller:
     return Caller(request.client.host if request.client else "")
-
-
-def _answer(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        body.model_dump_json(),
-        status_code=status,
-        media_type="application/json",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})},
-    )

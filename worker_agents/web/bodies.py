@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 
 from worker_agents.dispatch.pausing import DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from worker_agents.model.errors import Reason
@@ -34,6 +43,10 @@ Note = Annotated[str, StringConstraints(max_length=500), AfterValidator(_plain)]
 LetterPlace = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}[-:][0-9]{1,18}$")]
 TicketName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TICKET_ID_LENGTH), AfterValidator(_plain)]
 TaskTypeName = Annotated[str, StringConstraints(min_length=1, max_length=100, to_upper=True), AfterValidator(_plain)]
+
+# For what stands alone, in a path or a field of a form.
+TICKET_NAME = TypeAdapter[str](TicketName)
+TASK_TYPE_NAME = TypeAdapter[str](TaskTypeName)
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

@@ -28,13 +28,17 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
+def is_same(given: str, secret: str) -> bool:
+    """Compared as bytes, which may be anything, and in constant time."""
+    return hmac.compare_digest(given.encode(), secret.encode())
+
+
 def require_token(request: Request, token: SecretStr) -> None:
     """Raises :class:`Refused` unless the request carries the admin token; nobody does while there is none."""
     if not token:
         raise Refused(403, "actions are off: ADMIN_TOKEN is not set")
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # Compared as bytes, which may be anything, and in constant time.
-    right = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
+    right = is_same(given.strip(), token.get_secret_value())
     if not (scheme.lower() == "bearer" and right):
         detail = "Authorization: Bearer ADMIN_TOKEN is missing or wrong"
         raise Refused(401, detail, {"WWW-Authenticate": "Bearer"})

@@ -12,9 +12,11 @@ NOT_CACHED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 JSON = "application/json"
 
 
-def document(view: BaseModel, status: int = 200) -> Response:
+def document(view: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A document of the API."""
-    return Response(view.model_dump_json(), status_code=status, media_type=JSON, headers=NOT_CACHED)
+    return Response(
+        view.model_dump_json(), status_code=status, media_type=JSON, headers={**NOT_CACHED, **(headers or {})}
+    )
 
 
 def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -21,8 +21,6 @@ from worker_agents.web.page.pages import SECURITY_HEADERS, Pages
 from worker_agents.web.page.sessions import Notice, Session, Sessions, set_cookie
 
 _NAME = TypeAdapter[str](bodies.Name)
-_TICKET = TypeAdapter[str](bodies.TicketName)
-_TASK_TYPE = TypeAdapter[str](bodies.TaskTypeName)
 
 Form = Mapping[str, list[str]]
 Act = Callable[[Form, Session, Caller], Awaitable[ActionOutcome]]
@@ -124,21 +122,21 @@ class _Forms:
         return Notice(outcome.ok, f"{target}: {outcome.detail}" if target else outcome.detail)
 
     async def cancel(self, form: Form, session: Session, caller: Caller) -> ActionOutcome:
-        ticket_id = _TICKET.validate_python(_only(form, "ticket_id"))
+        ticket_id = bodies.TICKET_NAME.validate_python(_only(form, "ticket_id"))
         return await self._actions.cancel(ticket_id, bodies.CancelOrder(**_who_and_why(form, session)), caller)
 
     async def retry(self, form: Form, session: Session, caller: Caller) -> ActionOutcome:
-        ticket_id = _TICKET.validate_python(_only(form, "ticket_id"))
+        ticket_id = bodies.TICKET_NAME.validate_python(_only(form, "ticket_id"))
         return await self._actions.retry(ticket_id, bodies.RetryOrder(**_who_and_why(form, session)), caller)
 
     async def pause(self, form: Form, session: Session, caller: Caller) -> ActionOutcome:
-        task_type = _TASK_TYPE.validate_python(_only(form, "task_type"))
+        task_type = bodies.TASK_TYPE_NAME.validate_python(_only(form, "task_type"))
         wanted = {"for_seconds": _only(form, "for_seconds")} if _only(form, "for_seconds") else {}
         order = bodies.PauseOrder.model_validate({**_who_and_why(form, session), **wanted})
         return await self._actions.pause(task_type, order, caller)
 
     async def resume(self, form: Form, session: Session, caller: Caller) -> ActionOutcome:
-        task_type = _TASK_TYPE.validate_python(_only(form, "task_type"))
+        task_type = bodies.TASK_TYPE_NAME.validate_python(_only(form, "task_type"))
         return await self._actions.resume(task_type, bodies.ResumeOrder(**_who_and_why(form, session)), caller)
 
     async def drain(self, form: Form, session: Session, caller: Caller) -> ActionOutcome:

@@ -6,7 +6,6 @@ A form counts only with the session's own ``csrf`` value in it, which pages of o
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections import deque
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_agents.model.clock import Clock
+from worker_agents.web.guards import is_same
 
 COOKIE = "worker_agents_session"
 _LASTS_SECONDS = 3_600
@@ -48,7 +48,7 @@ class Session:
 
     def is_proven_by(self, csrf: str) -> bool:
         """Whether a form came from a page of this session."""
-        return hmac.compare_digest(csrf.encode(), self.csrf.encode())
+        return is_same(csrf, self.csrf)
 
 
 class Sessions:
@@ -73,7 +73,7 @@ class Sessions:
         """The value of the cookie; ``None`` where the token is wrong, or none is set, or there were too many wrong ones."""
         if not self._token or self.are_barred:
             return None
-        if not hmac.compare_digest(token.encode(), self._token.get_secret_value().encode()):
+        if not is_same(token, self._token.get_secret_value()):
             self._wrong.append(self._clock.monotonic())
             return None
         self._forget_ended()
