@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +15,7 @@ from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.kafka.consumer import TicketConsumer
 from worker_agents.kafka.worker import KafkaWorker
 from worker_agents.model.clock import Clock
+from worker_agents.model.hosts import in_url
 from worker_agents.telemetry.events import DrainEnded, DrainStarted, Emit, WorkerStarted, WorkerStopped
 from worker_agents.telemetry.metrics import Metrics
 from worker_agents.telemetry.stalls import LoopWatchdog
@@ -70,10 +70,11 @@ class StopRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationConfig:
-    """``drain_timeout`` is seconds."""
+    """``advertised_host`` is where others reach the worker. ``drain_timeout`` is seconds."""
 
     worker_id: str
     task_types: tuple[str, ...]
+    advertised_host: str
     drain_timeout: float = 30.0
 
 
@@ -139,7 +140,9 @@ class Application:
             return None
         layout = preparing.result()
         dispatcher.policy = replace(dispatcher.policy, retention_ms=kafka.retention_ms(layout))
-        self.consumer = await kafka.start(layout, f"http://{socket.gethostname()}:{self.parts.http.port}")
+        self.consumer = await kafka.start(
+            layout, f"http://{in_url(self._config.advertised_host)}:{self.parts.http.port}"
+        )
         self.stage = Stage.SERVING
         return self.consumer
 

@@ -95,7 +95,9 @@ def build(
         watchdog=LoopWatchdog(settings.event_loop_stall_seconds, bus.emit, log),
         close=partial(_close, integrations, tracing),
     )
-    config = ApplicationConfig(settings.worker_id, registry.types(), settings.drain_timeout_seconds)
+    config = ApplicationConfig(
+        settings.worker_id, registry.types(), settings.http_advertised_host, settings.drain_timeout_seconds
+    )
     application = Application(config, parts, clock, bus.emit)
     status.observe(application)
     status.provide_gauges(metrics)

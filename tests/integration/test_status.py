@@ -121,6 +121,26 @@ async def test_the_command_line_tells_it_of_every_worker(ships: Fleet) -> None:
     assert document["worker"]["worker_id"] in ("worker-1", "worker-2")
 
 
+async def test_a_worker_is_found_under_the_host_that_it_advertises(ships: Fleet) -> None:
+    (port,) = free_ports(1)
+    ships.worker(HTTP_PORT=str(port), HTTP_HOST="127.0.0.1", HTTP_ADVERTISED_HOST="127.0.0.1")
+    await told(port, lambda d: [p["phase"] for p in d["partitions"]] == ["open", "open"])
+
+    (worker,) = json.loads(command(ships, "status", "--json").stdout)
+
+    assert worker["url"] == f"http://127.0.0.1:{port}"
+
+
+async def test_an_ipv6_address_stands_in_the_lease_as_urls_have_it(ships: Fleet) -> None:
+    (port,) = free_ports(1)
+    ships.worker(HTTP_PORT=str(port), HTTP_ADVERTISED_HOST="fd00::7")
+    await told(port, lambda d: [p["phase"] for p in d["partitions"]] == ["open", "open"])
+
+    leases = [json.loads(record.value) for record in await ships.existing("state") if record.key == b"@owner"]
+
+    assert {lease["url"] for lease in leases} == {f"http://[fd00::7]:{port}"}
+
+
 def test_the_command_line_says_when_there_is_no_worker(kafka: Any) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "worker_agents.cli", "status", "--url", "http://127.0.0.1:1"],

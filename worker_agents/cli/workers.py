@@ -11,6 +11,7 @@ from worker_agents.cli.exits import BadUsage, CommandFailed, NotFound
 from worker_agents.cli.tickets import board_of
 from worker_agents.kafka.reader import Record
 from worker_agents.kafka.ticket_board import read_or_none
+from worker_agents.model.hosts import in_url
 from worker_agents.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -30,7 +31,7 @@ def settings_with_token() -> Settings:
 def address_of_local_worker(settings: Settings) -> str:
     """Where a worker with these settings, on this machine, listens."""
     host = "127.0.0.1" if settings.http_host in _ANYWHERE else settings.http_host
-    return f"http://[{host}]:{settings.http_port}" if ":" in host else f"http://{host}:{settings.http_port}"
+    return f"http://{in_url(host)}:{settings.http_port}"
 
 
 async def address_of_holder(settings: Settings, ticket_id: str) -> str:

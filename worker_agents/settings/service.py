@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from worker_agents.settings.values import (
+    Host,
     KeyValuePairs,
     LowerCase,
     PemFile,
@@ -62,6 +63,11 @@ class ServiceSettings(BaseModel):
     )
     http_host: str = Field("0.0.0.0", description="Address that the HTTP server listens on.")  # noqa: S104 - in a pod
     http_port: Port = Field(8080, description="Port of health, metrics, status page and API; 0 picks a free one.")
+    http_advertised_host: Host = Field(
+        default_factory=socket.gethostname,
+        description="Host name or IP address under which other workers and the command line reach this worker; in Kubernetes "
+        "the pod's IP. Unset: the host name.",
+    )
     admin_token: Token = Field(SecretStr(""), description="Bearer token for actions. Unset: actions are off.")
     log_level: Annotated[LogLevel, UpperCase] = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     log_format: Annotated[LogFormat, LowerCase] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from worker_agents.model.git_urls import AllowedGitUrls
+from worker_agents.model.hosts import ip_of, is_host_name
 
 VAULT_PREFIX = "vault:"
 
@@ -89,6 +91,17 @@ def _check_servers(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _check_host(value: str) -> str:
+    """Where others reach this process: an IPv6 address loses its brackets."""
+    has_brackets = value.startswith("[") and value.endswith("]")
+    address = ip_of(value[1:-1] if has_brackets else value)
+    if address is not None and address.is_unspecified:
+        raise ValueError("must be one address that others reach, not that of every interface")
+    if (address is None and not is_host_name(value)) or (has_brackets and not isinstance(address, IPv6Address)):
+        raise ValueError("must be a host name or an IP address, without scheme, port, path or blanks")
+    return str(address or value)
+
+
 def _check_topic(value: str) -> str:
     if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
         raise ValueError("must be a topic name: up to 249 of the characters a-z A-Z 0-9 . _ -")
@@ -158,6 +171,7 @@ TaskTypes = Annotated[NonEmptyList, AfterValidator(_upper_all)]
 LowerList = Annotated[NonEmptyList, AfterValidator(_lower_all)]
 UpperList = Annotated[TextList, AfterValidator(_upper_all)]
 Servers = Annotated[NonEmptyList, AfterValidator(_check_servers)]
+Host = Annotated[str, AfterValidator(_check_host)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 WorkerId = Annotated[str, AfterValidator(_check_worker_id)]
 Url = Annotated[str, AfterValidator(_check_url)]

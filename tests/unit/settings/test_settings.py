@@ -1,6 +1,7 @@
 """What the environment comes to: values, defaults, sources, secrets."""
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,25 @@ def test_choices_are_read_without_case() -> None:
 
 def test_a_trailing_slash_of_an_address_is_dropped() -> None:
     assert load_settings({"OPA_URL": "https://opa.example:8181/base/"}).opa_url == "https://opa.example:8181/base"
+
+
+@pytest.mark.parametrize(
+    ("value", "host"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("fd00::7", "fd00::7"),
+        ("[fd00:0:0::7]", "fd00::7"),
+        ("worker-1.workers.flow.svc.cluster.local", "worker-1.workers.flow.svc.cluster.local"),
+        ("worker_1", "worker_1"),
+        ("7.workers.", "7.workers."),
+    ],
+)
+def test_the_advertised_host_is_a_name_or_an_address(value: str, host: str) -> None:
+    assert load_settings({"HTTP_ADVERTISED_HOST": value}).http_advertised_host == host
+
+
+def test_without_an_advertised_host_it_is_the_name_of_the_machine() -> None:
+    assert load_settings({}).http_advertised_host == socket.gethostname()
 
 
 def test_fallbacks_follow_the_mode_but_not_that_of_tests() -> None:

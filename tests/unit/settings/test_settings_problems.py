@@ -74,6 +74,24 @@ def test_a_wrong_value_is_one_line_that_starts_with_its_variable(variable: str, 
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        *("http://10.1.2.3", "10.1.2.3:8080", "[fd00::7]:8080", "worker one", "worker-1/", "-worker", "worker..local"),
+        *("fe80::1%eth0", "10.1.2", "10.1.2.256", "0x7f.1", "[10.1.2.3]", "[worker]", "w" * 64, "w." * 127 + "w"),
+    ],
+)
+def test_an_advertised_host_that_is_none(value: str) -> None:
+    sentence = "must be a host name or an IP address, without scheme, port, path or blanks"
+    assert problems({"HTTP_ADVERTISED_HOST": value}) == [f"HTTP_ADVERTISED_HOST: {sentence}"]
+
+
+@pytest.mark.parametrize("value", ["0.0.0.0", "::", "[::]"])
+def test_every_interface_is_no_host_to_advertise(value: str) -> None:
+    sentence = "must be one address that others reach, not that of every interface"
+    assert problems({"HTTP_ADVERTISED_HOST": value}) == [f"HTTP_ADVERTISED_HOST: {sentence}"]
+
+
+@pytest.mark.parametrize(
     ("environ", "line"),
     [
         (
