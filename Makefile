@@ -49,8 +49,9 @@ format: $(READY) ## Mend what can be mended automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(READY) ## Write docs/metrics.md and the Grafana dashboard anew
+generate: $(READY) ## Write docs/metrics.md, the dashboard, the chart's README and its golden files anew
 	$(BIN)/python -m tools.generate
+	$(BIN)/python -m tools.generate.chart
 
 mutants: $(READY) ## Change the pure modules in every small way and see which changes no test notices: docs/mutants.md
 	rm -rf mutants

@@ -1,0 +1,93 @@
+{{/* What the worker is given as environment, in the Deployment and in `helm test`. Of equal names the last one holds. */}}
+{{- define "worker-agents.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: HTTP_ADVERTISED_HOST
+  {{- if .Values.config.http.advertisedHost }}
+  value: {{ .Values.config.http.advertisedHost | quote }}
+  {{- else }}
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+  {{- end }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ include "worker-agents.resourceAttributes" . | quote }}
+{{- with .Values.config.workerId }}
+- name: WORKER_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- include "worker-agents.secretEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "worker-agents.resourceAttributes" -}}
+k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID)
+{{- range $name, $value := .Values.config.otel.resourceAttributes }},{{ $name }}={{ $value }}{{ end }}
+{{- end -}}
+
+{{- define "worker-agents.envFrom" -}}
+- configMapRef: {name: {{ include "worker-agents.fullname" . }}}
+{{- with .Values.extraEnvFrom }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "worker-agents.container" -}}
+name: worker-agents
+image: {{ include "worker-agents.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args: [run]
+env: {{- include "worker-agents.env" . | nindent 2 }}
+envFrom: {{- include "worker-agents.envFrom" . | nindent 2 }}
+ports:
+  - {name: http, containerPort: {{ .Values.config.http.port }}, protocol: TCP}
+startupProbe:
+  httpGet: {path: /health, port: http}
+  {{- toYaml .Values.startupProbe | nindent 2 }}
+livenessProbe:
+  httpGet: {path: /health, port: http}
+  {{- toYaml .Values.livenessProbe | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /ready, port: http}
+  {{- toYaml .Values.readinessProbe | nindent 2 }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext: {{- toYaml .Values.containerSecurityContext | nindent 2 }}
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts: {{- include "worker-agents.volumeMounts" . | trim | nindent 2 }}
+{{- end -}}
+
+{{- define "worker-agents.initContainers" -}}
+{{- with .Values.workspace.initContainer }}
+- name: workspace
+  image: {{ .image | quote }}
+  {{- with omit . "image" }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  securityContext: {{- toYaml $.Values.containerSecurityContext | nindent 4 }}
+  volumeMounts:
+    - {name: workspace, mountPath: {{ $.Values.workspace.mountPath }}}
+    - {name: tmp, mountPath: /tmp}
+{{- end }}
+{{- with .Values.extraInitContainers }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Nodes and zones, each as far as possible: a pod without a place would be worse than two on one node. */}}
+{{- define "worker-agents.topologySpreadConstraints" -}}
+{{- if kindIs "invalid" .Values.topologySpreadConstraints -}}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- topologyKey: {{ . }}
+  maxSkew: 1
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "worker-agents.selectorLabels" $ | nindent 6 }}
+{{- end }}
+{{- else if .Values.topologySpreadConstraints -}}
+{{ toYaml .Values.topologySpreadConstraints }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,21 @@
+{{/* Seconds between asking a task to stop and killing it, as settings.py derives them. */}}
+{{- define "worker-agents.killGraceSeconds" -}}
+{{- if kindIs "invalid" .Values.config.killGraceSeconds -}}
+{{ min 5 (divf .Values.config.kafka.sessionTimeoutSeconds 6) }}
+{{- else -}}
+{{ .Values.config.killGraceSeconds }}
+{{- end -}}
+{{- end -}}
+
+{{/* A pod must have more than this to stop: the drain, the end of what runs, the hand-over. */}}
+{{- define "worker-agents.leastGraceSeconds" -}}
+{{ addf .Values.config.drainTimeoutSeconds (include "worker-agents.killGraceSeconds" . | float64) 30 | ceil }}
+{{- end -}}
+
+{{- define "worker-agents.terminationGracePeriodSeconds" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
+{{ addf (include "worker-agents.leastGraceSeconds" . | float64) 30 }}
+{{- else -}}
+{{ .Values.terminationGracePeriodSeconds }}
+{{- end -}}
+{{- end -}}
