@@ -61,7 +61,7 @@ mutants: $(READY) ## Change the pure modules in every small way and see which ch
 tools: ## Install the external programs that tests use into .tools/bin
 	tools/install-tools
 
-bench: $(READY) ## Measure throughput, CPU time a ticket, and recovery
+bench: $(READY) ## Measure throughput, CPU time and memory, and recovery
 	$(BIN)/python -m benchmarks
 
 lock: $(READY) ## Resolve all dependencies anew into requirements.lock

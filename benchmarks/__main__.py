@@ -1,7 +1,7 @@
 """Measures the service beside a bare aiokafka loop, on one embedded broker, and prints both and their ratio.
 
-Then what telemetry adds to that, what thousands of waiting pipelines cost it, how soon it answers over HTTP meanwhile, and
-how soon they have a worker again. ``python -m benchmarks pipelines`` runs one measurement by its name.
+Then what telemetry adds to that, what thousands of waiting pipelines cost it, how soon it answers over HTTP meanwhile, how
+soon they have a worker again, and what memory a worker needs. ``python -m benchmarks pipelines`` runs one measurement by its name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.collector import collector
 from benchmarks.pages import pages
 from benchmarks.processes import ROOT, talking_process
 from benchmarks.recovery import recovery
+from benchmarks.sizing import sizing
 from benchmarks.topics import empty_topics, fill, filled_topics
 from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 
@@ -154,11 +155,15 @@ MEASUREMENTS = {
     "pipelines": pipelines,
     "pages": pages,
     "recovery": recovery,
+    "sizing": sizing,
 }
 
 
 async def main(names: Sequence[str]) -> None:
-    """The measurements of these names, or all, on one broker."""
+    """The measurements of these names, or all, on one broker. Exits with 2 where a name is none."""
+    if unknown := [name for name in names if name not in MEASUREMENTS]:
+        print(f"no measurement: {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}", file=sys.stderr)
+        sys.exit(2)
     async with EmbeddedKafka(heap="1g", on_progress=print) as broker:
         for name in names or MEASUREMENTS:
             await MEASUREMENTS[name](broker)

@@ -42,8 +42,8 @@ async def filled_topics(bootstrap_servers: str, tickets: int) -> BenchTopics:
     return topics
 
 
-async def empty_topics(bootstrap_servers: str) -> BenchTopics:
-    """Create the topics."""
+async def empty_topics(bootstrap_servers: str, partitions: int = PARTITIONS["tickets"]) -> BenchTopics:
+    """Create the topics; those of tickets and of state have ``partitions``."""
     topics = BenchTopics(bootstrap_servers, uuid4().hex[:6])
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
@@ -51,7 +51,7 @@ async def empty_topics(bootstrap_servers: str) -> BenchTopics:
         await admin.create_topics(
             [
                 NewTopic(topics.name(kind), count, 1, topic_configs=dict(STATE_CONFIG) if kind == "state" else {})
-                for kind, count in PARTITIONS.items()
+                for kind, count in {**PARTITIONS, "tickets": partitions, "state": partitions}.items()
             ]
         )
     finally:
