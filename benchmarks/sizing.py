@@ -50,7 +50,7 @@ async def _parked(broker: EmbeddedKafka) -> float:
         before = await _settled(worker)
         await fill(topics, PARKED_TICKETS, task_type="BUILD", dependencies=["never"])
         async with asyncio.timeout(LIMIT_SECONDS):
-            while await _gauge(http, "worker_agents_parked_tickets") < PARKED_TICKETS:
+            while await _gauge(http, "worker_agents_parked_tickets") < PARKED_TICKETS:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(LOOK_SECONDS)
         return (await _settled(worker) - before) / PARKED_TICKETS
 

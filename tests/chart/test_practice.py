@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 import worker_agents
 from tests.support.chart import CASES, CHART, Manifest, render, the, worker_of
+from worker_agents.kafka.topics import DLQ_CONFIG, STATE_CONFIG
 
 RULES = yaml.safe_load((CHART / "rules" / "worker-agents.yaml").read_text(encoding="utf-8"))
 
@@ -264,7 +266,12 @@ def test_the_topics_are_what_a_worker_looks_for() -> None:
         "execution.results": 6,
         "Execution_Tickets.DLQ": 3,
     }
-    assert topics["execution.tickets.state"]["config"]["cleanup.policy"] == "compact"
+    assert _config(STATE_CONFIG).items() <= _config(topics["execution.tickets.state"]["config"]).items()
+    assert _config(DLQ_CONFIG).items() <= _config(topics["Execution_Tickets.DLQ"]["config"]).items()
+
+
+def _config(entries: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in entries.items()}
 
 
 def test_objects_of_ones_own_may_hold_templates() -> None:
