@@ -210,8 +210,8 @@ def test_egress_is_open_to_what_is_enabled_and_to_nothing_else() -> None:
         }
     )
 
-    assert _ports(enabled) == [{53}, {"http"}, {8000}, {9092}, {8181}, {443}]
-    assert _ports(alone) == [{53}, {"http"}, {9092}]
+    assert _ports(enabled) == [{53}, {8080}, {8000}, {9092}, {8181}, {443}]
+    assert _ports(alone) == [{53}, {8080}, {9092}]
 
 
 def _ports(manifests: list[Manifest]) -> list[set[int | str]]:
