@@ -227,6 +227,16 @@ def test_egress_goes_where_the_values_say() -> None:
     assert [port["port"] for rule in open_rules for port in rule["ports"]] == [4317]  # its peers are not given
 
 
+@pytest.mark.parametrize("peers", [[], [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]])
+def test_workers_reach_each_other_whoever_else_may_reach_them(peers: list[Manifest]) -> None:
+    manifests = render({"networkPolicy": {"enabled": True, "ingress": {"from": peers}}})
+
+    workers = {"podSelector": {"matchLabels": the(manifests, "Service")["spec"]["selector"]}}
+    spec = the(manifests, "NetworkPolicy")["spec"]
+    assert spec["ingress"][0]["from"] == [workers, *(peers or [{"podSelector": {}}])]
+    assert workers in spec["egress"][1]["to"]
+
+
 # --- files of the chart ----------------------------------------------------------------------------------------------------
 
 
