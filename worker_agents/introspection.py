@@ -23,6 +23,7 @@ from worker_agents.telemetry.metrics import (
     TASK_SLOTS,
     TASK_SLOTS_USED,
     TICKETS_IN_FLIGHT,
+    UNFINISHED_TICKETS,
     Metrics,
     Samples,
     ScrapeGauge,
@@ -96,6 +97,7 @@ class WorkerStatus:
 
     def provide_gauges(self, metrics: Metrics) -> None:
         metrics.provide(TICKETS_IN_FLIGHT, self._tickets_in_flight)
+        metrics.provide(UNFINISHED_TICKETS, self._unfinished_tickets)
         metrics.provide(OLDEST_TICKET_AGE, self._oldest_ticket_age)
         metrics.provide(PARTITION_LAG, self._partition_lag)
         metrics.provide(PARTITIONS, lambda: Counter((str(p.phase),) for p in self._partitions()))
@@ -113,6 +115,15 @@ class WorkerStatus:
     def _tickets_in_flight(self) -> Samples:
         lanes = self._application.parts.dispatcher.lanes if self._application else ()
         return Counter((job.task_type, str(job.phase)) for lane in lanes for job in lane.jobs.values())
+
+    def _unfinished_tickets(self) -> Samples:
+        """Nothing, where no partition is known to be ours: a 0 would have workers taken away while Kafka is."""
+        consumer = self._application.consumer if self._application else None
+        if consumer is None or not consumer.joined:
+            return {}
+        partitions = self._partitions()
+        known = [count for partition in partitions if (count := partition.unfinished()) is not None]
+        return {(): float(sum(known))} if known or not partitions else {}
 
     def _oldest_ticket_age(self) -> Samples:
         lanes = self._application.parts.dispatcher.lanes if self._application else ()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker_agents.application import Application
 from worker_agents.devkit.executor_kit import VirtualClock
+from worker_agents.kafka.consumer import TicketConsumer
+from worker_agents.kafka.ledger import Lease
+from worker_agents.kafka.partition import PartitionPhase
 from worker_agents.main import build
 from worker_agents.settings import load_settings
 
@@ -61,3 +66,50 @@ async def test_a_drain_is_timed_beside_its_limit(world: World) -> None:
 
     assert world.gauge("draining_seconds") == {(): 12}
     assert world.gauge("drain_timeout_seconds") == {(): 45}
+
+
+@dataclass
+class Held:
+    """A partition; ``count`` is ``None`` while nobody knows whether it is still this worker's."""
+
+    count: int | None
+    number: int = 0
+    phase: PartitionPhase = PartitionPhase.OPEN
+    lease: Lease = field(default_factory=lambda: Lease(40.0, VirtualClock()))
+
+    def unfinished(self) -> int | None:
+        return self.count
+
+
+@dataclass
+class Consumer:
+    joined: bool
+    partitions: dict[int, Held]
+
+    def lag(self, _: Held) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("joined", "counts", "told"),
+    [
+        (True, (), {(): 0}),
+        (True, (3, 0, 4), {(): 7}),
+        (True, (3, None), {(): 3}),
+        (True, (None, None), {}),
+        (False, (), {}),
+    ],
+    ids=["idle", "all known", "one in doubt", "all in doubt", "not joined"],
+)
+def test_work_is_told_only_where_it_is_known(
+    world: World, joined: bool, counts: tuple[int | None, ...], told: dict[tuple[()], float]
+) -> None:
+    """No figure is no 0: whatever scales by it must not take workers away because Kafka is."""
+    held = {number: Held(count) for number, count in enumerate(counts)}
+    world.application.consumer = cast(TicketConsumer, Consumer(joined, held))
+
+    assert world.gauge("unfinished_tickets") == told
+
+
+def test_a_worker_that_starts_does_not_know_of_any_work(world: World) -> None:
+    assert world.gauge("unfinished_tickets") == {}

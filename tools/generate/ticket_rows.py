@@ -51,7 +51,7 @@ OVERVIEW = Row(
         Figure(
             "Lag",
             "Records from the lowest unsettled one to the end, of all partitions. One long ticket keeps it up although "
-            "those behind it are settled. Where producers use transactions, 1 for each partition is idle.",
+            "those behind it are settled.",
             "short",
             [Query(f"sum(worker_agents_partition_lag{{{WORKERS}}})", "lag")],
             width=4,

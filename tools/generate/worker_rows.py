@@ -177,6 +177,16 @@ SLOTS = Row(
             ],
             red_from=0.95,
         ),
+        Graph(
+            "Work and room for it",
+            "Tickets that run, wait for a slot or were not read yet, beside all slots. What scales workers goes by the first; above the "
+            "slots for long, more workers would help, up to one a partition.",
+            "short",
+            [
+                Query(f"sum(worker_agents_unfinished_tickets{{{WORKERS}}})", "unfinished tickets"),
+                Query(f'sum(worker_agents_task_slots{{{WORKERS}, task_type="all"}})', "slots"),
+            ],
+        ),
         Stack(
             "Tickets that wait for a slot",
             "They could start at once. Few and short-lived are normal.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -18,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker_agents.kafka.connection import KafkaConnection
 from worker_agents.kafka.partition import Partition
-from worker_agents.kafka.tasks import give_up_after
+from worker_agents.kafka.tasks import cancelled, give_up_after
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import KafkaRefused
 from worker_agents.model.structs import struct
@@ -35,6 +36,8 @@ _LEAVE_LIMIT = 10.0
 _FORBIDDEN_DELAY = 5.0
 # A member learns of a rebalance by its next heartbeat only: partitions that were handed over lie idle until then.
 _LONGEST_HEARTBEAT = 1.0
+# The ends of partitions that are held back are asked for so often; reading tells those of all others.
+_END_SECONDS = 5.0
 
 
 Room = Callable[[float], Awaitable[bool]]
@@ -109,6 +112,13 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
 
         Raises :class:`KafkaRefused` when the group is forbidden: aiokafka's heartbeat never comes back from that.
         """
+        asking = asyncio.create_task(self._ask_for_ends(), name="ends")
+        try:
+            await self._poll_on()
+        finally:
+            await cancelled(asking)
+
+    async def _poll_on(self) -> None:
         while not self._stopping:
             try:
                 await self._poll()
@@ -139,9 +149,16 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
         await give_up_after(_LEAVE_LIMIT, self._consumer.stop())
 
     def lag(self, partition: Partition) -> int | None:
-        """Records between the floor and the last known end of a partition."""
-        end = self._consumer.highwater(partition.tickets) if self._is_assigned(partition.tickets) else None
-        return None if end is None else max(end - partition.ledger.tracker.watermark(), 0)
+        """Offsets from the floor to the last known end of a partition, those of open transactions included.
+
+        Where everything that was read is settled, what the consumer has passed behind it is no lag: markers of transactions.
+        """
+        if not self._is_assigned(partition.tickets):
+            return None
+        tracker, unread = partition.ledger.tracker, partition.unread
+        begin = tracker.watermark() if tracker.unsettled else max(tracker.watermark(), unread.position)
+        ends = [end for end in (self._consumer.highwater(partition.tickets), unread.end) if end is not None]
+        return max(max(ends) - begin, 0) if ends else None
 
     # --- polling -------------------------------------------------------------------------------------------------
 
@@ -161,6 +178,8 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
             batches = await self._getmany([], timeout_ms=0 if not self._has_room else _POLL_TIMEOUT_MS)
         self.polled_at = self._clock.monotonic()
         await self._deliver(batches, epochs)
+        if self._takes_more():
+            await self._note_progress(batches, epochs)
 
     async def _deliver(
         self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]], epochs: Mapping[TopicPartition, int]
@@ -173,6 +192,42 @@ class TicketConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafk
                     break
                 partition.deliver(records[start : start + _RECORDS_A_TURN], epochs[tp])
                 await asyncio.sleep(0)
+
+    async def _note_progress(
+        self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]], epochs: Mapping[TopicPartition, int]
+    ) -> None:
+        """How far the partitions that were read have come, and how far they go, for whoever counts what is unread."""
+        for tp, epoch in epochs.items():
+            position = await self._position(tp)
+            partition = self.partitions.get(tp.partition)
+            if position is None or partition is None or partition.epoch != epoch:
+                continue
+            partition.unread.passed(position, len(batches.get(tp, ())))
+            if (end := self._consumer.last_stable_offset(tp)) is not None:
+                partition.unread.ends_at(end, self.polled_at)
+
+    async def _position(self, tp: TopicPartition) -> int | None:
+        """Where the consumer stands: behind the last record that it gave, and markers that follow; ``None`` where it looks for that itself.
+
+        That may take long, and nobody is in need of it.
+        """
+        with contextlib.suppress(TimeoutError, IllegalStateError):
+            async with asyncio.timeout(0):
+                return int(await self._consumer.position(tp))
+        return None
+
+    async def _ask_for_ends(self) -> None:
+        """Of what is not read just now, for lack of room: only reading would tell how much comes meanwhile."""
+        while True:
+            await self._clock.sleep(_END_SECONDS)
+            known_at = self._clock.monotonic() - _END_SECONDS
+            held_back = {p.tickets: p for p in self.partitions.values() if p.unread.end_known_at < known_at}
+            try:
+                ends = await self._consumer.end_offsets(list(held_back)) if held_back else {}
+            except KafkaError:
+                continue  # polling and the ledgers tell of it
+            for tp, end in ends.items():
+                held_back[tp].unread.ends_at(int(end), self._clock.monotonic())
 
     async def _next_batches(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
         """What is there already, partition by partition in turn; else wait a moment for anything.

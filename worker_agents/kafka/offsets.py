@@ -18,6 +18,7 @@ class OffsetTracker:
         self._next = floor
         self._open: deque[int] = deque()
         self._settled = {offset for offset in settled if offset >= floor}
+        self._ahead = len(self._settled)
 
     @property
     def next_offset(self) -> int:
@@ -26,23 +27,32 @@ class OffsetTracker:
 
     @property
     def unsettled(self) -> int:
-        """How many begun offsets are not behind the watermark yet."""
-        return len(self._open)
+        """How many offsets were begun and are not settled."""
+        return len(self._open) - (len(self._settled) - self._ahead)
+
+    @property
+    def settled_ahead(self) -> int:
+        """How many offsets are settled that were not begun yet."""
+        return self._ahead
 
     def begin(self, offset: int) -> bool:
         """Take note of an arrived record; ``False`` when it is settled already or was begun before."""
         if offset < self._next:
             return False
+        is_settled = self._ahead > 0 and self._arrives_settled(offset)
         self._next = offset + 1
-        if offset in self._settled and not self._open:
+        if is_settled and not self._open:
             self._settled.discard(offset)
             return False
         self._open.append(offset)
-        return offset not in self._settled
+        return not is_settled
 
     def settle(self, offset: int) -> None:
         """Mark an offset as finished; again is harmless."""
-        if offset >= self._next or (self._open and offset >= self._open[0]):
+        if offset >= self._next:
+            self._ahead += offset not in self._settled
+            self._settled.add(offset)
+        elif self._open and offset >= self._open[0]:
             self._settled.add(offset)
             self._advance()
 
@@ -53,3 +63,14 @@ class OffsetTracker:
     def _advance(self) -> None:
         while self._open and self._open[0] in self._settled:
             self._settled.discard(self._open.popleft())
+
+    def _arrives_settled(self, offset: int) -> bool:
+        """Whether it is settled already. Those ahead of it that it passes over never arrive any more."""
+        passed = range(self._next, offset)
+        # Two records may lie far apart, and many may be settled ahead, but seldom both.
+        candidates = passed if len(passed) < len(self._settled) else tuple(self._settled)
+        gone = [other for other in candidates if other in self._settled and other in passed]
+        self._settled.difference_update(gone)
+        is_settled = offset in self._settled
+        self._ahead -= len(gone) + is_settled
+        return is_settled

@@ -21,6 +21,7 @@ from worker_agents.kafka.offsets import OffsetTracker
 from worker_agents.kafka.producer import COMMIT_LIMIT, CommitFailed, TransactionalProducer
 from worker_agents.kafka.restore import StateReader
 from worker_agents.kafka.tasks import cancelled, until_first_ends
+from worker_agents.kafka.unread import Density, Unread, unfinished
 from worker_agents.model.clock import Clock
 from worker_agents.model.state import TicketState
 from worker_agents.model.structs import struct
@@ -140,7 +141,15 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, config: PartitionConfig, group: Group, lanes: LaneFactory, *, clock: Clock, emit: Emit
+        self,
+        number: int,
+        config: PartitionConfig,
+        group: Group,
+        lanes: LaneFactory,
+        *,
+        density: Density,
+        clock: Clock,
+        emit: Emit,
     ) -> None:
         self.number = number
         self.tickets = TopicPartition(config.tickets_topic, number)
@@ -160,6 +169,7 @@ class Partition:
             emit,
             dedup_retention=config.dedup_retention,
         )
+        self.unread = Unread(density)
         self.lane = lanes(LedgerJournal(self.ledger, config.records, config.worker, self.number, clock))
         self._revoked = False
         self._handed_over = False
@@ -180,6 +190,15 @@ class Partition:
         Tickets that only wait take up no room in dispatch: nothing else would slow their intake down, until the lease expires.
         """
         return self.ledger.backlog > _MAX_BACKLOG
+
+    def unfinished(self) -> int | None:
+        """How many tickets run, wait for a slot, or were not read yet.
+
+        ``None`` while this worker cannot prove that the partition is its own: another one may count them.
+        """
+        if not self.lease.is_fresh():
+            return None
+        return unfinished(self.ledger.tracker, self.unread, self.lane.jobs, self.ledger.states.active)
 
     # --- what the consumer tells ---------------------------------------------------------------------------------
 
@@ -338,11 +357,12 @@ class Partition:
         states = self.ledger.states
         await StateReader(self._config.connection, self._clock).restore(self._state, states, self)
         self._check_meta()
-        floor = await self._floor()
+        floor, end = await self._bounds()
         unclean = self._is_unclean()
         charged = self._count_deliveries() if unclean else {}
         kept = await self.lane.reconcile()
         self.ledger.tracker = OffsetTracker(floor, states.settled_offsets(floor))
+        self.unread.start(floor, end, self._clock.monotonic())
         self.ledger.reconcile(kept)
         for ticket_id, state in charged.items():
             self.ledger.append(Entry(ticket_id, state))
@@ -377,8 +397,8 @@ class Partition:
                 f"{ours.tickets_topic!r} (schema {ours.schema}): set KAFKA_STATE_TOPIC to a topic of its own"
             )
 
-    async def _floor(self) -> int:
-        """Where to read from: the floor, or the group's committed offset where that is later."""
+    async def _bounds(self) -> tuple[int, int]:
+        """Where to read from, the floor or the group's committed offset where that is later; and the end of the log."""
         beginning, end, committed = await self._group.bounds(self.tickets)
         self.ledger.committed_offset = committed
         floor = self.ledger.states.floor
@@ -392,7 +412,7 @@ class Partition:
                 f"the floor {floor} of partition {self.number} lies above the end {end} of {self.tickets.topic!r}: "
                 "the topic was re-created or truncated; delete the state topic's records for it to start anew"
             )
-        return max(floor, beginning)
+        return max(floor, beginning), end
 
     def _is_unclean(self) -> bool:
         """Whether the latest owner was lost: it did not hand the partition over in good order."""

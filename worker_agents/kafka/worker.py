@@ -12,6 +12,7 @@ from worker_agents.kafka.partition import LaneFactory, Partition, PartitionConfi
 from worker_agents.kafka.permissions import Operation, Permissions
 from worker_agents.kafka.results import ResultFormat
 from worker_agents.kafka.topics import Layout, TopicNames, Topics
+from worker_agents.kafka.unread import Density
 from worker_agents.model.clock import Clock
 from worker_agents.model.structs import struct
 from worker_agents.telemetry.events import Emit
@@ -88,10 +89,12 @@ class KafkaWorker:
 
     async def start(self, layout: Layout, url: str) -> TicketConsumer:
         """Join the group. ``url`` is where other workers reach this one's HTTP interface."""
-        partition_config = self._partition_config(layout, url)
+        partition_config, density = self._partition_config(layout, url), Density()
 
         def new_partition(number: int, group: TicketConsumer) -> Partition:
-            return Partition(number, partition_config, group, self._lanes, clock=self._clock, emit=self._emit)
+            return Partition(
+                number, partition_config, group, self._lanes, density=density, clock=self._clock, emit=self._emit
+            )
 
         config = self._config
         self._consumer = TicketConsumer(

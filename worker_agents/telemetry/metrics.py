@@ -64,9 +64,14 @@ TICKETS_IN_FLIGHT = ScrapeGauge(
     "tickets_in_flight", "Unsettled tickets that this worker has, by what they are doing.", ("task_type", "phase")
 )
 OLDEST_TICKET_AGE = ScrapeGauge("oldest_ticket_age_seconds", "Age of the oldest unsettled ticket of this worker.")
+UNFINISHED_TICKETS = ScrapeGauge(
+    "unfinished_tickets",
+    "Tickets of this worker's partitions that run, wait for a slot, or were not read yet: what to scale by. "
+    "Absent while the worker does not know.",
+)
 PARTITION_LAG = ScrapeGauge(
     "partition_lag",
-    "Records from the watermark to the end of the partition, the marker of a producer's last transaction included.",
+    "Offsets from the watermark to the end of the partition, open transactions of producers included; 0 when all is settled.",
     ("partition",),
 )
 PARTITIONS = ScrapeGauge("partitions", "Assigned partitions, by the phase of their opening.", ("phase",))
