@@ -71,21 +71,15 @@ def build(
     integrations = Integrations(settings, clock, bus.emit, vault)
     registry = task_executors(settings, integrations, bus.emit, executors)
     tracing = _tracing(settings, bus.emit, integrations.mask) if observed else None
-    observers: list[Emit] = [log, MetricsSubscriber(metrics, registry.types()), history] if observed else []
-    observers += [tracing.subscriber] if tracing else []
-    for observer in (*observers, *subscribers):
-        bus.subscribe(observer)
+    own = _subscribers(log, MetricsSubscriber(metrics, registry.types()), history, tracing) if observed else []
+    for subscriber in (*own, *subscribers):
+        bus.subscribe(subscriber)
     status = WorkerStatus(clock, poll_limit=max(60.0, 3 * settings.kafka_session_timeout_seconds))
     overview = Overview(surroundings(settings, registry.types(), integrations), status, history, clock)
     dispatcher = _dispatcher(settings, registry, clock, bus.emit, tracing)
     kafka = KafkaWorker(kafka_config(settings), dispatcher.lane, dispatcher.room, clock, bus.emit)
-    service = Service(
-        dispatcher,
-        kafka.dead_letters,
-        kafka.holders,
-        drain=lambda: application.drain(),  # noqa: PLW0108 # it is made further down, of what this is part of
-        probe=integrations.probe_now,
-    )
+    # The application is made further down, of what this is part of.
+    service = _service(dispatcher, kafka, integrations, drain=lambda: application.drain())  # noqa: PLW0108
     site = Site(status, metrics, overview, OperatorActions(service, Audit(clock, bus.emit)))
     parts = Parts(
         kafka=kafka,
@@ -100,15 +94,27 @@ def build(
     )
     application = Application(config, parts, clock, bus.emit)
     status.observe(application)
-    status.provide_gauges(metrics)
     overview.observe(application)
-    _provide_gauges(metrics, parts, integrations, registry.types())
+    _provide_gauges(status, parts, integrations, registry.types())
     return application
 
 
-def _provide_gauges(metrics: Metrics, parts: Parts, integrations: Integrations, task_types: Iterable[str]) -> None:
-    """Those that are no part of the worker's own view of itself."""
-    pauses = parts.dispatcher.pauses
+def _subscribers(log: Emit, metrics: Emit, history: Emit, tracing: Tracing | None) -> list[Emit]:
+    """Who is told of events, in this order."""
+    return [log, metrics, history, *([tracing.subscriber] if tracing else [])]
+
+
+def _service(
+    dispatcher: Dispatcher, kafka: KafkaWorker, integrations: Integrations, drain: Callable[[], bool]
+) -> Service:
+    """What operators act on."""
+    return Service(dispatcher, kafka.dead_letters, kafka.holders, drain=drain, probe=integrations.probe_now)
+
+
+def _provide_gauges(status: WorkerStatus, parts: Parts, integrations: Integrations, task_types: Iterable[str]) -> None:
+    """Those of the worker's own view of itself, and those that are no part of it."""
+    metrics, pauses = parts.metrics, parts.dispatcher.pauses
+    status.provide_gauges(metrics)
     metrics.provide(TASK_TYPE_PAUSED, lambda: {(name,): float(name in pauses) for name in task_types})
     metrics.provide(LOOP_LAG, lambda: {(): parts.watchdog.greatest_lag()})
     metrics.provide(BREAKER_STATE, lambda: {(name,): float(b.state) for name, b in integrations.breakers.items()})
