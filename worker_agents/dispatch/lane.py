@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,20 +24,17 @@ from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import DeadLetter, Journal, Settlement
 from worker_agents.dispatch.retrying import Retried, RetryRequest
-from worker_agents.dispatch.settling import answer_of, event_of, passage_of, settlement_of
+from worker_agents.dispatch.running import Runner
+from worker_agents.dispatch.settling import event_of, passage_of, settlement_of
 from worker_agents.dispatch.waiting import WAIT_DEPENDENCY, WAIT_KEY, WAIT_PAUSE, WaitingRoom
-from worker_agents.engine.context import AttemptPlan
 from worker_agents.model.errors import JournalError, Reason
-from worker_agents.model.result import Finished, RetryLater, Status, TaskResult
-from worker_agents.model.state import Done, Phase, TicketState
+from worker_agents.model.result import Finished
+from worker_agents.model.state import Done, TicketState
 from worker_agents.model.ticket import Envelope, Ticket
 from worker_agents.telemetry.events import (
-    CheckpointSaved,
     DeadLettered,
     DuplicateSeen,
-    ExecutorCrashed,
     RecordIgnored,
-    RetryScheduled,
     TicketCancelled,
     TicketElsewhere,
     TicketIsolated,
@@ -47,12 +43,11 @@ from worker_agents.telemetry.events import (
     TicketReplayed,
     TicketRetried,
 )
-from worker_agents.telemetry.tracing import BeginTrace, work_on
+from worker_agents.telemetry.tracing import BeginTrace
 
 if TYPE_CHECKING:
     from worker_agents.dispatch.dispatcher import Dispatcher
 
-_RUNNING = Finished(Status.RUNNING, TaskResult(success=False))
 _UNDER_WAY = frozenset({JobPhase.RUNNING, JobPhase.SETTLING})
 _WAITS_FOR_OTHERS = {
     WAIT_DEPENDENCY: Retried.DEPENDENCY,
@@ -77,6 +72,7 @@ class Lane:
         self._quiet = True
         self._held: list[Job] = []
         self._waiting = WaitingRoom(self, dispatcher, journal)
+        self._runner = Runner(self, dispatcher, journal, self._waiting)
 
     # --- what the partition tells --------------------------------------------------------------------------------
 
@@ -191,7 +187,7 @@ class Lane:
 
     def resume(self, job: Job) -> None:
         """The pause is over."""
-        if self._has(job) and job.why_waiting == WAIT_PAUSE:
+        if self.has(job) and job.why_waiting == WAIT_PAUSE:
             self._waiting.end_wait(job)
 
     async def suspend(self) -> None:
@@ -293,146 +289,14 @@ class Lane:
 
     def start(self, job: Job) -> None:
         """The job's turn to be armed has come (called by the dispatcher)."""
-        if self._quiet or not self._has(job):
+        if self._quiet or not self.has(job):
             self._dispatcher.release(job)
             job.phase = JobPhase.READY
-            if self._has(job):
+            if self.has(job):
                 self._held.append(job)
         else:
             job.phase, job.before_start = JobPhase.ARMING, job.state
-            job.task = asyncio.create_task(self._process(job))
-
-    async def _process(self, job: Job) -> None:
-        """Start the job, run one attempt, and act on its outcome. A cancelled job just ends: it was dropped."""
-        # The task was made in that of another ticket, which gave up its slot.
-        work_on(job)
-        try:
-            outcome = await self._run(job, job.read())
-            if isinstance(outcome, RetryLater):
-                await self._retry_later(job, outcome)
-        except JournalError as error:
-            outcome = Finished.failed(Reason.INTERNAL, str(error), dead_letter=True)
-        except Exception as error:  # noqa: BLE001 # a job's outermost frame: whatever is wrong, the ticket is answered
-            trace = traceback.format_exc()
-            self._emit(ExecutorCrashed(job.ticket_id, job.task_type, repr(error), trace, trace=job.span))
-            outcome = Finished.failed(Reason.INTERNAL, repr(error), dead_letter=True)
-        if isinstance(outcome, Finished) and self._has(job):
-            self.finish(job, outcome)
-
-    async def _run(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
-        # A suspect, and a ticket that may start but once, are marked only when they really start.
-        starts_in_slot = job.isolated or ticket.is_at_most_once
-        try:
-            if not starts_in_slot:
-                await self._record_started(job)
-            await self._dispatcher.slot(job)
-            if starts_in_slot:
-                await self._record_started(job)
-            return await self._attempt(job, ticket)
-        finally:
-            # A suspect keeps its place until its end is durable: the next one may kill the worker at once, and this
-            # one would be found as if it had been alone with it.
-            # One whose type was paused has left its place already, and may have another by now.
-            if not job.isolated and job.task is asyncio.current_task():
-                self._dispatcher.release(job)
-
-    async def _record_started(self, job: Job) -> None:
-        before = job.state
-        await self._remember(
-            job,
-            TicketState(
-                phase=Phase.CHECKPOINT if before and before.checkpoint is not None else Phase.STARTED,
-                offset=job.envelope.receipt,
-                owner=self._journal.owner,
-                attempt=job.attempt,
-                delivery=before.delivery if before else 1,
-                began_at=before.began_at if before and before.began_at else self._clock.now_ms(),
-                checkpoint=before.checkpoint if before else None,
-                checkpoint_at=before.checkpoint_at if before else 0,
-                isolated=job.isolated and self._dispatcher.isolates,
-                replays=job.replays,
-            ),
-            announce=self._dispatcher.config.publish_running,
-        )
-
-    async def _remember(self, job: Job, state: TicketState, *, announce: bool = False) -> None:
-        """Make a state durable. What is written next builds on it, also before it is durable."""
-        if not self._has(job):
-            raise asyncio.CancelledError("given up before")
-        before, job.state = job.state, state
-        running = answer_of(job, _RUNNING, self._clock.now_ms(), job.span) if announce else None
-        durable = self._journal.record(job.ticket_id, state, running)
-        try:
-            # Shielded: remote work exists, and whoever resumes the ticket must know, also if this run is given up now.
-            await (durable if state.checkpoint is None else asyncio.shield(durable))
-        except JournalError:
-            if job.state is state:
-                job.state = before
-            raise
-
-    async def _attempt(self, job: Job, ticket: Ticket) -> Finished | RetryLater:
-        assert job.state is not None
-        plan = AttemptPlan(
-            ticket=ticket,
-            attempt=job.attempt,
-            checkpoint=job.state.checkpoint,
-            checkpoint_at=job.state.checkpoint_at,
-            save=lambda data: self._save_checkpoint(job, data),
-            owns_ticket=lambda: self._has(job) and self._journal.lease_is_fresh(),
-            trace=lambda: job.span,
-            waiting_since=job.since,
-            replay=job.replays[-1] if job.replays else "",
-        )
-        release = self._release_from_isolation(job) if job.isolated else None
-        try:
-            return await self._dispatcher.engine.attempt(
-                plan,
-                delivery=job.state.delivery,
-                last_moment_ms=self._dispatcher.last_moment_ms(job),
-                entering=lambda context: setattr(job, "context", context),
-            )
-        finally:
-            if release is not None:
-                release.cancel()
-            # Its next attempt must not be taken for this one.
-            job.phase, job.context = JobPhase.SETTLING, None
-            job.since = self._clock.monotonic()
-
-    async def _save_checkpoint(self, job: Job, data: dict[str, object]) -> None:
-        assert job.state is not None
-        began = job.state.checkpoint_at or self._clock.now_ms()
-        await self._remember(job, replace(job.state, phase=Phase.CHECKPOINT, checkpoint=data, checkpoint_at=began))
-        self._emit(CheckpointSaved(job.ticket_id, job.task_type, job.attempt, data, trace=job.span))
-
-    def _release_from_isolation(self, job: Job) -> asyncio.Task[None]:
-        """One that lives long enough while it is alone did not kill its workers."""
-
-        async def clear() -> None:
-            await self._clock.sleep(self._dispatcher.config.isolation_time)
-            assert job.state is not None
-            await self._remember(job, replace(job.state, isolated=False, delivery=1))
-            self._dispatcher.leave_isolation(job)
-
-        return asyncio.create_task(clear())
-
-    async def _retry_later(self, job: Job, outcome: RetryLater) -> None:
-        if outcome.costs_attempt:
-            self._emit(
-                RetryScheduled(
-                    job.ticket_id,
-                    job.task_type,
-                    job.attempt,
-                    outcome.delay,
-                    outcome.reason,
-                    outcome.message,
-                    trace=job.span,
-                )
-            )
-            job.attempt += 1
-        await self._remember(job, self._waiting.parked_state(job, outcome.reason, outcome.delay))
-        job.task = None
-        self._dispatcher.release(job)
-        self._waiting.wait(job, outcome.reason, outcome.delay, outcome.message)
+            job.task = asyncio.create_task(self._runner.run(job))
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -445,7 +309,7 @@ class Lane:
         durable.add_done_callback(lambda done: self._finished(job, finished, settled, done))
 
     def _finished(self, job: Job, finished: Finished, settled: tuple[int, ...], durable: asyncio.Future[None]) -> None:
-        if durable.cancelled() or not self._has(job):
+        if durable.cancelled() or not self.has(job):
             return
         error = durable.exception()
         if isinstance(error, JournalError):
@@ -488,14 +352,14 @@ class Lane:
             elif job.has_recorded_span:
                 passage = passage_of(job, self._clock.monotonic())
                 self._emit(TicketPutBack(job.ticket_id, job.task_type, why, trace=job.span, passage=passage))
-        self._held = [job for job in self._held if self._has(job)]
+        self._held = [job for job in self._held if self.has(job)]
         if tasks:
             await asyncio.wait(tasks, timeout=self._dispatcher.config.cancel_grace)
         for job in jobs:
             # Also for those whose task never had a turn, and so no ``finally`` either.
             self._dispatcher.release(job)
 
-    def _has(self, job: Job) -> bool:
+    def has(self, job: Job) -> bool:
         """Whether the job is still ours to act for."""
         return self.jobs.get(job.ticket_id) is job
 

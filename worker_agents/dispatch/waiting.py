@@ -9,9 +9,10 @@ from worker_agents.dispatch.config import Ordering
 from worker_agents.dispatch.job import Job, JobPhase
 from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.queues import Dependents, Turns
+from worker_agents.dispatch.states import parked_state
 from worker_agents.model.errors import Reason
 from worker_agents.model.result import Finished, Status
-from worker_agents.model.state import Phase, TicketState
+from worker_agents.model.state import TicketState
 from worker_agents.telemetry.events import TicketWaiting
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class WaitingRoom:
             delay = state.remaining(now_ms)
         else:
             delay = self._dispatcher.config.dependency_timeout
-            job.state = self.parked_state(job, WAIT_DEPENDENCY, delay)
+            job.state = self._parked_state(job, WAIT_DEPENDENCY, delay)
             self._journal.record(job.ticket_id, job.state)
         job.waits_for = set(missing)
         self._waiters.add(job.ticket_id, missing)
@@ -103,7 +104,7 @@ class WaitingRoom:
         """Its *started* may be durable, but it does not begin for now: whoever takes over must not think that it did."""
         if job.state is not job.before_start:
             job.state = job.before_start
-            job.state = self.parked_state(job, WAIT_PAUSE, 0.0)
+            job.state = self._parked_state(job, WAIT_PAUSE, 0.0)
             self._journal.record(job.ticket_id, job.state)
 
     def end_wait(self, job: Job) -> None:
@@ -115,27 +116,12 @@ class WaitingRoom:
     def bring_forward(self, job: Job) -> None:
         """The job's next attempt is due now, here and for whoever takes the ticket over before it begins."""
         reason = job.why_waiting
-        job.state = self.parked_state(job, reason, 0.0)
+        job.state = self._parked_state(job, reason, 0.0)
         self._journal.record(job.ticket_id, job.state)
         self.end_wait(job)
 
-    def parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
-        """What is to be remembered of a job that waits for ``delay`` seconds."""
-        before = job.state
-        return TicketState(
-            phase=Phase.PARKED,
-            offset=job.envelope.receipt,
-            owner=self._journal.owner,
-            attempt=job.attempt,
-            delivery=before.delivery if before else 1,
-            began_at=before.began_at if before else 0,
-            checkpoint=before.checkpoint if before else None,
-            checkpoint_at=before.checkpoint_at if before else 0,
-            reason=reason,
-            due_at=self._clock.now_ms() + int(delay * 1000),
-            delay=delay,
-            replays=job.replays,
-        )
+    def _parked_state(self, job: Job, reason: str, delay: float) -> TicketState:
+        return parked_state(job, self._journal.owner, self._clock.now_ms(), reason, delay)
 
     def take_back(self, job: Job) -> None:
         """The job is to end without its turn, which must not come while its end is being written."""
