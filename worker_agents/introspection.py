@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from worker_agents.application import Application, Stage
+from worker_agents.dispatch.job import ISOLATED
 from worker_agents.dispatch.scheduler import Slots
 from worker_agents.kafka.partition import Partition, PartitionPhase
 from worker_agents.model.clock import Clock
@@ -148,8 +149,13 @@ class WorkerStatus:
         provide(DRAIN_TIMEOUT, lambda application: application.drain_timeout)
 
     def _slots(self) -> dict[str, Slots]:
-        dispatcher = self._application.parts.dispatcher if self._application else None
-        return {ALL_TYPES: dispatcher.slots, **dispatcher.slots_of_types()} if dispatcher else {}
+        """Of all types together, and of each that has fewer of its own."""
+        if self._application is None:
+            return {}
+        dispatcher = self._application.parts.dispatcher
+        total, queues = dispatcher.slots, dispatcher.slots_by_queue()
+        limited = {name: slots for name, slots in queues.items() if slots.limit < total.limit and name != ISOLATED}
+        return {ALL_TYPES: total, **limited}
 
     def _draining(self) -> float:
         began = self._application.drain_began if self._application else None

@@ -15,7 +15,7 @@ from worker_agents.dispatch.journal import Journal
 from worker_agents.dispatch.lane import Lane
 from worker_agents.dispatch.pausing import Paused, PauseRequest, Pauses, Resumed, ResumeRequest
 from worker_agents.dispatch.retrying import Retried, RetryRequest
-from worker_agents.dispatch.scheduler import QueueUsage, Scheduler, Slots
+from worker_agents.dispatch.scheduler import Scheduler, Slots
 from worker_agents.dispatch.slices import in_slices
 from worker_agents.model.clock import Cancellable, Clock
 from worker_agents.telemetry.events import Emit
@@ -66,10 +66,6 @@ class Dispatcher:
     def running(self) -> int:
         return self._scheduler.running
 
-    def usage(self) -> list[QueueUsage]:
-        """The slots of each task type that had tickets so far."""
-        return self._scheduler.usage()
-
     @property
     def buffered(self) -> int:
         """Tickets that are ready, without those that only wait for the slots of their own type: they are parked."""
@@ -82,11 +78,12 @@ class Dispatcher:
 
     @property
     def slots(self) -> Slots:
+        """Of all types together."""
         return self._scheduler.slots
 
-    def slots_of_types(self) -> dict[str, Slots]:
-        """Of each type with a limit of its own."""
-        return self._scheduler.slots_of_types()
+    def slots_by_queue(self) -> dict[str, Slots]:
+        """Of the suspects, and of each type that has a limit of its own, or had tickets so far."""
+        return self._scheduler.slots_by_queue()
 
     def has_room(self) -> bool:
         """Whether more records may be taken in. Once intake was paused, not before half of the buffer is free.

@@ -28,14 +28,16 @@ class Schedulable(Protocol):
     def urgency(self) -> Urgency: ...
 
 
-@dataclass(frozen=True, slots=True)
-class QueueUsage:
-    """The slots of one task type (or of the suspects): how many run, may run, and are ready but do not run yet."""
+@struct
+class Slots:
+    """How many tickets may run, how many do, and how many are ready but do not run yet.
 
-    queue: str
-    running: int
+    More may run than the limit says after a suspect was cleared.
+    """
+
     limit: int
-    waiting: int
+    used: int = 0
+    waiting: int = 0
 
 
 T = TypeVar("T", bound=Schedulable)
@@ -59,14 +61,6 @@ class _Queue(Generic[T]):
     @property
     def surplus(self) -> float:
         return max(self.waiting - self.share, 0)
-
-
-@struct
-class Slots:
-    """How many tickets may run, and how many do: more than that after a suspect was cleared."""
-
-    limit: int
-    used: int
 
 
 class Scheduler(Generic[T]):
@@ -117,12 +111,14 @@ class Scheduler(Generic[T]):
     @property
     def slots(self) -> Slots:
         """Of all types together."""
-        return Slots(self._total, self.running)
+        return Slots(self._total, self.running, self.waiting)
 
-    def slots_of_types(self) -> dict[str, Slots]:
-        """Of each type that has fewer than there are in all."""
-        queues = {name: self._queue(name) for name in self._limits if name != ISOLATED}
-        return {name: Slots(queue.limit, queue.running) for name, queue in queues.items()}
+    def slots_by_queue(self) -> dict[str, Slots]:
+        """Of the suspects, and of each type that has fewer than there are in all, or had tickets so far."""
+        slots = {name: Slots(limit) for name, limit in self._limits.items()}
+        for name, queue in self._queues.items():
+            slots[name] = Slots(queue.limit, queue.running, queue.waiting + queue.begun - queue.running)
+        return slots
 
     @property
     def surplus(self) -> int:
@@ -142,13 +138,6 @@ class Scheduler(Generic[T]):
     def prove_running(self) -> None:
         """What runs now has lived long enough to be beyond suspicion."""
         self._proven = {key for key, place in self._places.items() if place == "running"}
-
-    def usage(self) -> list[QueueUsage]:
-        """The slots of each type that had tickets so far."""
-        return [
-            QueueUsage(name, queue.running, min(queue.limit, self._total), queue.waiting + queue.begun - queue.running)
-            for name, queue in self._queues.items()
-        ]
 
     def add(self, item: T) -> None:
         self._place(item, "ready")

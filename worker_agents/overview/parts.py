@@ -9,6 +9,7 @@ from statistics import quantiles
 from worker_agents.clients.breaker import CircuitBreaker
 from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.dispatch.pausing import Pause
+from worker_agents.dispatch.scheduler import Slots
 from worker_agents.kafka.consumer import TicketConsumer
 from worker_agents.kafka.partition import Partition
 from worker_agents.model.words import label_of
@@ -86,27 +87,18 @@ def _quantile(values: Sequence[float], percent: int) -> float | None:
 
 def slot_views(dispatcher: Dispatcher, task_types: Collection[str]) -> tuple[SlotsView, ...]:
     """All slots first, then those of each type, also of one that had no ticket yet; suspects only while there are some."""
-    usage = {use.queue: use for use in dispatcher.usage()}
-    total, limits = dispatcher.config.max_concurrent, dispatcher.config.limits or {}
-    waiting = sum(use.waiting for use in usage.values())
-    views = [SlotsView(queue="all", used=dispatcher.running, limit=total, waiting=waiting)]
-    others = [name for name, use in usage.items() if name not in task_types and (use.running or use.waiting)]
-    for name in [*task_types, *others]:
-        use, limit = usage.get(name), min(limits.get(name, total), total)
-        views.append(
-            SlotsView(
-                queue=name,
-                used=use.running if use else 0,
-                limit=use.limit if use else limit,
-                waiting=use.waiting if use else 0,
-                pause=_pause_view(dispatcher.pauses.get(name)),
-            )
-        )
-    return tuple(views)
+    total, queues = dispatcher.slots, dispatcher.slots_by_queue()
+    others = [name for name, slots in queues.items() if name not in task_types and (slots.used or slots.waiting)]
+    views = [
+        _slots_view(name, queues.get(name, Slots(total.limit)), dispatcher.pauses.get(name))
+        for name in [*task_types, *others]
+    ]
+    return _slots_view("all", total, None), *views
 
 
-def _pause_view(pause: Pause | None) -> PauseView | None:
-    return None if pause is None else PauseView(by=pause.by, why=pause.why, until=pause.until)
+def _slots_view(queue: str, slots: Slots, pause: Pause | None) -> SlotsView:
+    paused = None if pause is None else PauseView(by=pause.by, why=pause.why, until=pause.until)
+    return SlotsView(queue=queue, used=slots.used, limit=slots.limit, waiting=slots.waiting, pause=paused)
 
 
 def result_view(result: Result) -> ResultView:

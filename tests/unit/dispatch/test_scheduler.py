@@ -168,11 +168,13 @@ class SchedulerMachine(RuleBasedStateMachine):
     def slots_agree_with_who_runs(self) -> None:
         if not hasattr(self, "scheduler"):
             return
-        of_their_own = {name: limit for name, limit in self.limits.items() if name in self.shares and name != ISOLATED}
-        assert self.scheduler.slots == Slots(self.total, len(self.at("running")))
-        assert self.scheduler.slots_of_types() == {
-            name: Slots(limit, len(self.at("running", queue=name))) for name, limit in of_their_own.items()
-        }
+        assert self.scheduler.slots == Slots(self.total, len(self.at("running")), self.scheduler.waiting)
+        slots = self.scheduler.slots_by_queue()
+        assert slots.keys() >= self.shares.keys() | {item.queue for item in self.items}
+        for name, told in slots.items():
+            limit = self.limits[name] if name in self.shares else self.total
+            waiting = self.at("ready", "arming", "armed", queue=name)
+            assert told == Slots(limit, len(self.at("running", queue=name)), len(waiting))
 
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):
@@ -404,14 +406,14 @@ def test_equally_urgent_ones_are_armed_and_run_in_the_order_in_which_they_came()
     assert started(scheduler) == items
 
 
-def test_usage_tells_what_runs_and_what_is_ready_of_each_type() -> None:
+def test_slots_tell_what_runs_and_what_is_ready_of_each_type() -> None:
     scheduler: Scheduler[Item] = Scheduler(3, {"TEST": 2}, 100)
     for number in range(4):
         scheduler.add(Item("TEST", (0, 0, number)))
         scheduler.add(Item("BUILD", (1, 0, number)))
     assert len(started(scheduler)) == 3
-    usage = {use.queue: (use.running, use.limit, use.waiting) for use in scheduler.usage()}
-    assert usage == {"TEST": (2, 2, 2), "BUILD": (1, 3, 3), ISOLATED: (0, 1, 0)}
+    assert scheduler.slots_by_queue() == {"TEST": Slots(2, 2, 2), "BUILD": Slots(3, 1, 3), ISOLATED: Slots(1)}
+    assert scheduler.slots == Slots(3, 3, 5)
 
 
 def test_a_suspect_that_never_ran_earns_no_trust() -> None:
