@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.cancellation import Cancelled, CancelRequest
@@ -23,6 +23,8 @@ from worker_agents.telemetry.tracing import BeginTrace, TraceContext
 
 if TYPE_CHECKING:
     from worker_agents.engine.execution_engine import ExecutionEngine
+
+A = TypeVar("A")
 
 
 class Dispatcher:
@@ -101,15 +103,13 @@ class Dispatcher:
 
     def cancel(self, request: CancelRequest) -> Cancelled:
         """Give a ticket up for good, in whichever partition of this worker it is."""
-        answers = (lane.cancel(request) for lane in self.lanes)
-        return next((answer for answer in answers if answer is not Cancelled.UNKNOWN), Cancelled.UNKNOWN)
+        return _first_known((lane.cancel(request) for lane in self.lanes), Cancelled.UNKNOWN)
 
     def retry_now(self, request: RetryRequest) -> Retried:
         """Begin a ticket's next attempt at once, in whichever partition of this worker it is."""
         if self._quiet:
             return Retried.DRAINING
-        answers = (lane.retry_now(request) for lane in self.lanes)
-        return next((answer for answer in answers if answer is not Retried.UNKNOWN), Retried.UNKNOWN)
+        return _first_known((lane.retry_now(request) for lane in self.lanes), Retried.UNKNOWN)
 
     def pause(self, request: PauseRequest) -> Paused:
         """Start no ticket of a type for some time. They wait as those for a retry do: others are not held up by them."""
@@ -249,3 +249,8 @@ class Dispatcher:
         self._scheduler.let_go(task_type)
         self.pump()
         in_slices([job for lane in self.lanes for job in lane.paused_jobs(task_type)], lambda job: job.lane.resume(job))
+
+
+def _first_known(answers: Iterable[A], unknown: A) -> A:
+    """The answer of the first lane that knows the ticket; no other is asked after it."""
+    return next((answer for answer in answers if answer is not unknown), unknown)
