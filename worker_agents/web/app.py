@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from worker_agents.web.responses import NOT_CACHED, json_answer
 from worker_agents.web.status import Liveness, MetricsSource, Readiness, ServiceStatus
-
-_NOT_CACHED = {"Cache-Control": "no-store"}
 
 
 def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[BaseRoute] = ()) -> Starlette:
@@ -26,7 +24,7 @@ def create_app(status: ServiceStatus, metrics: MetricsSource, routes: Sequence[B
 
     async def metrics_text(request: Request) -> Response:
         body, content_type = metrics.expose(request.headers.get("Accept", ""))
-        return Response(body, media_type=content_type, headers={**_NOT_CACHED, "Vary": "Accept"})
+        return Response(body, media_type=content_type, headers={**NOT_CACHED, "Vary": "Accept"})
 
     app = Starlette(
         routes=[
@@ -47,9 +45,4 @@ def _answer(finding: Liveness | Readiness, *, well: str, ill: str) -> Response:
         "reasons": finding.reasons,
         "details": finding.details,
     }
-    return Response(
-        orjson.dumps(body, default=str),
-        status_code=200 if finding.ok else 503,
-        media_type="application/json",
-        headers=_NOT_CACHED,
-    )
+    return json_answer(body, 200 if finding.ok else 503)

@@ -56,7 +56,12 @@ async def test_health_says_that_the_process_makes_progress(client: httpx.AsyncCl
     assert response.status_code == 200
     assert response.json() == {"status": "alive", "reasons": [], "details": {"seconds_since_last_poll": 0.2}}
     assert response.headers["content-type"] == "application/json"
-    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+async def test_what_is_true_now_is_kept_by_nobody_and_is_what_it_says(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
 
 
 async def test_health_is_503_when_nothing_moves(client: httpx.AsyncClient, status: Status) -> None:
