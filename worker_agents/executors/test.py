@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,7 @@ from worker_agents.executors.parameter_types import OptionalText, Texts
 from worker_agents.executors.simulation import simulated_test
 from worker_agents.executors.sources import SourceProvider
 from worker_agents.executors.suite_verdict import Verdict, error_of, judge
+from worker_agents.model.documents import null_is_absent
 from worker_agents.model.errors import TaskTimedOut
 from worker_agents.model.result import TaskResult
 from worker_agents.model.ticket import Ticket
@@ -60,10 +61,7 @@ class TestParameters(Parameters):
     provider: OptionalText = None
     ci_provider: OptionalText = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, given: Any) -> Any:
-        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+    _nulls = model_validator(mode="before")(null_is_absent)
 
     @field_validator("provider", "ci_provider")
     @classmethod

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from worker_agents.model.documents import null_is_absent
 from worker_agents.model.errors import InvalidTicket, Undecodable
 from worker_agents.model.json_text import MAX_DEPTH, nests_too_deep
 from worker_agents.model.structs import struct
@@ -166,13 +167,7 @@ class Ticket(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: EpochMs | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, document: object) -> object:
-        """Producers write ``null`` for what they do not know: it has its default then."""
-        if not isinstance(document, dict):
-            return document
-        return {name: value for name, value in document.items() if value is not None}
+    _nulls = model_validator(mode="before")(null_is_absent)
 
     @property
     def is_at_most_once(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from worker_agents.model.documents import null_is_absent
 from worker_agents.model.structs import struct
 
 SUCCEEDED: Final = "Succeeded"
@@ -31,12 +32,7 @@ class _Read(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, document: object) -> object:
-        if not isinstance(document, dict):
-            return document
-        return {name: value for name, value in document.items() if value is not None}
+    _nulls = model_validator(mode="before")(null_is_absent)
 
 
 class Info(_Read):
