@@ -115,9 +115,10 @@ def golden_text(case: Path) -> str:
 
 
 def _without_copies(text: str) -> str:
-    """Without checksums, and without the big file that stands elsewhere already; other tests look at these."""
+    """Without checksums, and without the alerts and the dashboard, which stand elsewhere already; other tests look at these."""
     dashboard = json.dumps((CHART / "dashboards" / "worker-agents.json").read_text(encoding="utf-8"))
     text = text.replace(_as_helm_writes(dashboard), "(dashboards/worker-agents.json)")
+    text = re.sub(r"(kind: PrometheusRule\n(?:.*\n)*?spec:\n)(?:  .*\n|\n)*", r"\1  (rules/worker-agents.yaml)\n", text)
     return re.sub(r"(checksum/\w+): [0-9a-f]{64}", r"\1: (checksum)", text)
 
 
