@@ -29,12 +29,13 @@ class ServerLimits:
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection. Subclassed with the limits of its server by :func:`guarded`."""
+    """One connection; ``gone`` once it is closed. Subclassed with the limits of its server by :func:`guarded`."""
 
     limits = ServerLimits()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.gone = asyncio.Event()
         self._since = self.loop.time()
         self._arrival: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -49,6 +50,7 @@ class GuardedProtocol(H11Protocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self.gone.set()
 
     def handle_events(self) -> None:
         super().handle_events()

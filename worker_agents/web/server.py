@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from worker_agents.model.errors import StartupError
-from worker_agents.web.protocol import ServerLimits, guarded
+from worker_agents.web.protocol import GuardedProtocol, ServerLimits, guarded
 from worker_agents.web.rules import RequestRules
 
 # Scrapes and probes answer at once: what still runs after this is a client that does not read.
 _SHUTDOWN_SECONDS = 2
+_DATE_SECONDS = 1
 _BACKLOG = 128
+
+# Uvicorn's own, for what it would say.
+_LOG = logging.getLogger("uvicorn.error")
 
 
 class HttpServer:
@@ -63,17 +68,18 @@ class HttpServer:
         if self._server is None or self._serving is None:
             return
         self._on_stop()
-        self._server.should_exit = True
+        self._server.stopping.set()
         await self._serving
         self._server = self._serving = self._socket = None
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the application, and says when it listens instead of being asked again and again."""
+    """Leaves signals to the application, and is told what uvicorn looks for ten times a second."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -82,6 +88,39 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date that answers bear, until it is to stop."""
+        while not self.stopping.is_set():
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_SECONDS):
+                    await self.stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                await self._ended()
+        except TimeoutError:
+            tasks = tuple(self.server_state.tasks)
+            _LOG.error("answers given up because the server stops: %d", len(tasks))
+            for task in tasks:
+                task.cancel()
+
+    async def _ended(self) -> None:
+        """All connections are closed and all answers complete."""
+        while self.server_state.connections:
+            connection = next(iter(self.server_state.connections))
+            assert isinstance(connection, GuardedProtocol)
+            await connection.gone.wait()
+        while self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks)
+        for server in self.servers:
+            await server.wait_closed()
 
 
 def _config(app: ASGIApp, limits: ServerLimits) -> uvicorn.Config:
@@ -97,7 +136,6 @@ def _config(app: ASGIApp, limits: ServerLimits) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
 
 

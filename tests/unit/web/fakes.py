@@ -116,11 +116,16 @@ class Worker:
         self.probes += 1
 
 
+def client_of(server: HttpServer) -> httpx.AsyncClient:
+    # Authorities that sign certificates would be read for each client, which takes longer than most tests.
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, verify=False)
+
+
 @asynccontextmanager
 async def serving(token: str = TOKEN, limits: ServerLimits | None = None) -> AsyncIterator[Worker]:
     worker = Worker(token, limits)
     await worker.server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{worker.server.port}", trust_env=False) as http:
+    async with client_of(worker.server) as http:
         worker.http = http
         try:
             yield worker

@@ -5,14 +5,20 @@ import errno
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from tests.unit.web.fakes import client_of
 from worker_agents.model.errors import StartupError
 from worker_agents.telemetry.events import KafkaTrouble
 from worker_agents.telemetry.metrics import CONTENT_TYPE, Metrics, MetricsSubscriber
+from worker_agents.web import server as server_module
 from worker_agents.web.app import create_app
 from worker_agents.web.server import HttpServer, _explain
 from worker_agents.web.status import Liveness, Readiness
@@ -46,7 +52,7 @@ def metrics() -> Metrics:
 async def client(status: Status, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
     server = HttpServer(create_app(status, metrics), "127.0.0.1", 0)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as opened:
+    async with client_of(server) as opened:
         yield opened
     await server.stop()
 
@@ -189,6 +195,57 @@ async def test_stopping_closes_idle_connections(status: Status, metrics: Metrics
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
+
+
+class Slow:
+    """An application whose one answer comes when ``go`` is set."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.set()
+        await self.go.wait()
+        await Response("done")(scope, receive, send)
+
+
+async def test_stopping_waits_for_what_is_being_answered() -> None:
+    app = Slow()
+    server = HttpServer(app, "127.0.0.1", 0)
+    await server.start()
+    async with client_of(server) as client:
+        answer = asyncio.create_task(client.get("/"))
+        await app.asked.wait()
+        stopping = asyncio.create_task(server.stop())
+        assert (await asyncio.wait([stopping], timeout=0.1))[1] == {stopping}
+        app.go.set()
+        assert (await answer).text == "done"
+        async with asyncio.timeout(1.5):
+            await stopping
+
+
+async def test_an_answer_that_does_not_come_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "_SHUTDOWN_SECONDS", 0.05)
+    app = Slow()
+    server = HttpServer(app, "127.0.0.1", 0)
+    await server.start()
+    async with client_of(server) as client:
+        answer = asyncio.create_task(client.get("/"))
+        await app.asked.wait()
+        async with asyncio.timeout(5):
+            await server.stop()
+            assert (await answer).status_code == 500
+    assert "answers given up" in caplog.text
+
+
+async def test_answers_bear_the_time(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/health")).headers["date"]
+    async with asyncio.timeout(10):
+        while (await client.get("/health")).headers["date"] == first:
+            pass
+    assert abs(parsedate_to_datetime(first).timestamp() - time.time()) < 10
 
 
 async def test_signals_stay_with_the_application(status: Status, metrics: Metrics) -> None:
