@@ -248,6 +248,18 @@ async def test_answers_bear_the_time(client: httpx.AsyncClient) -> None:
     assert abs(parsedate_to_datetime(first).timestamp() - time.time()) < 10
 
 
+async def test_answers_are_not_held_back_for_more_to_send(status: Status, metrics: Metrics) -> None:
+    server = HttpServer(create_app(status, metrics), "127.0.0.1", 0)
+    await server.start()
+    async with client_of(server) as client:
+        await client.get("/health")
+        assert server._server is not None
+        (connection,) = server._server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await server.stop()
+
+
 async def test_signals_stay_with_the_application(status: Status, metrics: Metrics) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     server = HttpServer(create_app(status, metrics), "127.0.0.1", 0)
