@@ -1,6 +1,7 @@
 """One conversation over HTTP: what is repeated, what is not, and which error it ends with."""
 
 import asyncio
+import gc
 import random
 import re
 from collections.abc import AsyncIterator
@@ -12,9 +13,11 @@ import httpx
 import pytest
 import respx
 from pydantic import SecretStr
+from starlette.responses import JSONResponse
 
 from worker_agents.clients.http import IDEMPOTENCY_KEY, Answer, Call, HttpClient, HttpLimits
 from worker_agents.devkit.executor_kit import VirtualClock
+from worker_agents.devkit.loopback import LoopbackServer
 from worker_agents.model.errors import IntegrationRejected, IntegrationUnavailable, LeaseLost, UnknownOutcome
 from worker_agents.telemetry.events import Event, ExternalCall
 from worker_agents.telemetry.tracing import TraceContext, work_on
@@ -412,6 +415,32 @@ async def listener() -> AsyncIterator[int]:
 async def _never(_: httpx.Request) -> httpx.Response:
     await asyncio.Event().wait()
     raise AssertionError("waits for ever")
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_call_leaves_nothing_to_the_garbage_collector(status: int) -> None:
+    """Thousands of polls would: its pause then holds up everything."""
+    look = replace(READ, accepted=frozenset({404}))
+    async with LoopbackServer(JSONResponse({"n": 1}, status)) as server:
+        service = Service(url=server.url)
+        await service.send(look)
+        gc.collect()
+        gc.disable()
+        try:
+            before = count_of(httpx.Response)
+            for _ in range(5):
+                await service.send(look)
+            assert count_of(httpx.Response) == before
+        finally:
+            gc.enable()
+            await service.client.aclose()
+
+
+def count_of(kind: type) -> int:
+    return sum(type(each) is kind for each in gc.get_objects())
 
 
 # --- traces ------------------------------------------------------------------------------------------------------
