@@ -7,10 +7,10 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos fuzz mutants check format generate tools bench lock clean
+.PHONY: help setup demo test unit chaos fuzz mutants check format generate tools bench lock release-check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Build the virtual environment (other targets do it when needed)
 
@@ -67,6 +67,9 @@ bench: $(READY) ## Measure throughput, CPU time and memory, and recovery
 lock: $(READY) ## Resolve all dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
+
+release-check: $(READY) ## Build what a release would be, look into it, install it, and say what is wrong: docs/releasing.md
+	$(BIN)/python -m tools.release_check
 
 clean: ## Delete everything that the targets made
 	rm -rf $(VENV) .venv-newest .tools mutants build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -14,7 +14,14 @@ from worker_agents.settings.model import FIELDS, is_secret, variable_of
 ROOT = Path(__file__).parents[2]
 NAMES = (
     *("README.md", "CHANGELOG.md", "EXECUTOR_INTEGRATION.md", "EXTERNAL_TOOLS_SETUP.md"),
-    *("docs/deployment.md", "docs/http.md", "docs/metrics.md", "docs/operations.md", "docs/runbook.md"),
+    *(
+        "docs/deployment.md",
+        "docs/http.md",
+        "docs/metrics.md",
+        "docs/operations.md",
+        "docs/releasing.md",
+        "docs/runbook.md",
+    ),
     "helm-charts/worker-agents/README.md",
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
@@ -33,7 +40,7 @@ READ_BY_CLIENTS = {
 READ_BY_OTHERS = {
     *("CARGO_HOME", "RUSTUP_HOME", "MAVEN_ARGS"),
     *("VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"),
-    *("TEST_KAFKA_BOOTSTRAP_SERVERS", "OTEL_SPAN_EVENT_COUNT_LIMIT"),
+    *("TEST_KAFKA_BOOTSTRAP_SERVERS", "TEST_PREVIOUS_RELEASE", "SOURCE_DATE_EPOCH", "OTEL_SPAN_EVENT_COUNT_LIMIT"),
     *("POD_NAME", "POD_UID", "POD_NAMESPACE"),
     *("X_URL", "X_ENABLED", "X_TOKEN", "X_FALLBACK", "X_FILE"),
 }

