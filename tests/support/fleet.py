@@ -31,15 +31,20 @@ FINAL = {"COMPLETED", "FAILED"}
 
 
 class WorkerProcess:
-    """One worker, whose log lines can be waited for. The log is kept for the message of a failing test."""
+    """One worker, whose log lines can be waited for. The log is kept for the message of a failing test.
 
-    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+    ``tree`` is the project's folder that its code is taken from.
+    """
+
+    def __init__(
+        self, name: str, environment: Mapping[str, str], *, tree: Path = ROOT, python: str = sys.executable
+    ) -> None:
         self.name = name
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.worker_process"],
-            cwd=ROOT,
+            [python, "-m", "tests.support.worker_process"],
+            cwd=tree,
             env=dict(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -168,6 +173,10 @@ class Fleet:
 
     def worker(self, **env: str) -> WorkerProcess:
         """Start a worker process; keyword arguments are environment variables."""
+        return self.worker_of(ROOT, sys.executable, **env)
+
+    def worker_of(self, tree: Path, python: str, **env: str) -> WorkerProcess:
+        """Start one with the code in ``tree``."""
         name = f"worker-{len(self.workers) + 1}"
         inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
         worker = WorkerProcess(
@@ -187,6 +196,8 @@ class Fleet:
                 **self.env,
                 **env,
             },
+            tree=tree,
+            python=python,
         )
         self.workers.append(worker)
         return worker
