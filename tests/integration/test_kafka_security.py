@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.fleet import ROOT, Fleet, WorkerProcess, fleet, probe
+from tests.support.fleet import ROOT, Fleet, WorkerProcess, assert_all_work_is_done, fleet, probe
 from tests.support.secure_kafka import Acl, SecureKafka
 from worker_agents.devkit.ports import free_ports
 
@@ -120,22 +120,6 @@ def sentence(ended: Ended) -> str:
 
 
 # --- what a worker needs ---------------------------------------------------------------------------------------------
-
-
-async def assert_all_work_is_done(ships: Fleet) -> None:
-    """Results, a dead letter, states and offsets: everything that a worker writes."""
-    worker = ships.worker()
-    await worker.says("partition_opened", ships.partitions)
-    await ships.submit([probe("good"), probe("bad", fail=True), b"no ticket at all"], key=lambda number: b"%d" % number)
-    results = await ships.results(2)
-    assert {result["ticket_id"]: result["status"] for result in results} == {"good": "COMPLETED", "bad": "FAILED"}
-    (letter,) = await ships.read("dlq", bool, 30)
-    assert letter.value == b"no ticket at all"
-    assert await worker.stop() == 0
-    written = await ships.read("state", lambda found: {b"good", b"bad"} <= {record.key for record in found}, 10)
-    assert {record.key for record in written} >= {b"good", b"bad", b"@owner"}
-    assert sum(offset or 0 for offset in (await ships.committed_floor()).values()) >= 3
-    assert not worker.events("kafka_trouble"), ships.tails()
 
 
 async def test_the_minimal_permissions_are_enough_for_all_work(ships: Fleet, secure: SecureKafka) -> None:

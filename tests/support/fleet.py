@@ -346,6 +346,22 @@ def probe(ticket_id: str, **parameters: object) -> dict[str, Any]:
     return {"ticket_id": ticket_id, "task_type": "PROBE", "parameters": parameters}
 
 
+async def assert_all_work_is_done(ships: Fleet) -> None:
+    """Results, a dead letter, states and offsets: everything that a worker writes."""
+    worker = ships.worker()
+    await worker.says("partition_opened", ships.partitions)
+    await ships.submit([probe("good"), probe("bad", fail=True), b"no ticket at all"], key=lambda number: b"%d" % number)
+    results = await ships.results(2)
+    assert {result["ticket_id"]: result["status"] for result in results} == {"good": "COMPLETED", "bad": "FAILED"}
+    (letter,) = await ships.read("dlq", bool, 30)
+    assert letter.value == b"no ticket at all"
+    assert await worker.stop() == 0
+    written = await ships.read("state", lambda found: {b"good", b"bad"} <= {record.key for record in found}, 10)
+    assert {record.key for record in written} >= {b"good", b"bad", b"@owner"}
+    assert sum(offset or 0 for offset in (await ships.committed_floor()).values()) >= 3
+    assert not worker.events("kafka_trouble"), ships.tails()
+
+
 def duplicates(results: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Tickets with more than one final result."""
     counts = Counter(result["ticket_id"] for result in results)

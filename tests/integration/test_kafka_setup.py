@@ -1,0 +1,195 @@
+"""EXTERNAL_TOOLS_SETUP.md and the Strimzi example set Kafka up: their commands and permissions are tried on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.fleet import ROOT, Fleet, assert_all_work_is_done, fleet
+from tests.support.kafka_programs import write_kafka_programs
+from tests.support.secure_kafka import Acl, SecureKafka
+from worker_agents.kafka.topics import DEFAULT_PARTITIONS, DLQ_CONFIG, STATE_CONFIG
+
+pytestmark = pytest.mark.integration
+
+GUIDE = (
+    (ROOT / "EXTERNAL_TOOLS_SETUP.md").read_text(encoding="utf-8").partition("\n## Kafka\n")[2].partition("\n## ")[0]
+)
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+EXAMPLE = list(yaml.safe_load_all((ROOT / "examples/kubernetes/kafka-strimzi.yaml").read_text(encoding="utf-8")))
+KINDS = {
+    "execution.tickets": "tickets",
+    "execution.tickets.state": "state",
+    "execution.results": "results",
+    "execution.tickets.dlq": "dlq",
+}
+
+
+def block(words: str) -> str:
+    """The only shell block with these words."""
+    (found,) = (each for each in BLOCKS if words in each)
+    return found
+
+
+class AsDocumented(Fleet):
+    """The topics and the group have the names that the documents and the defaults have."""
+
+    @property
+    def topics(self) -> dict[str, str]:
+        return {kind: name for name, kind in KINDS.items()}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {**DEFAULT_PARTITIONS, "state": DEFAULT_PARTITIONS["tickets"]}
+
+    @property
+    def group(self) -> str:
+        return "worker-agents"
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    pytest.importorskip("jgo", reason="the embedded broker needs the extra `embedded`")
+    broker = SecureKafka(tmp_path_factory.mktemp("certificates"))
+    asyncio.run(broker.start())
+    try:
+        yield broker
+    finally:
+        asyncio.run(broker.stop())
+
+
+class Shell:
+    """Runs the guide's commands with Kafka's own programs, as the administrator who comes by the plain listener."""
+
+    def __init__(self, folder: Path, broker: str) -> None:
+        self._folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        write_kafka_programs(programs)
+        (folder / "admin.properties").write_text("security.protocol=PLAINTEXT\n")
+        self._environment = {"PATH": f"{programs}:{os.environ['PATH']}", "BROKER": broker}
+
+    def run(self, script: str) -> str:
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        ended = subprocess.run(
+            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=100, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def exports(self, script: str) -> dict[str, str]:
+        """The variables of Kafka that a script exports."""
+        lines = self.run(f"{script}\nenv").splitlines()
+        return dict(line.split("=", 1) for line in lines if line.startswith("KAFKA_"))
+
+
+@pytest.fixture
+def shell(tmp_path: Path, secure: SecureKafka) -> Shell:
+    return Shell(tmp_path, secure.bootstrap_servers)
+
+
+async def test_the_guides_commands_are_all_that_a_worker_needs(
+    secure: SecureKafka, shell: Shell, tmp_path: Path
+) -> None:
+    on_one_broker = block("kafka-topics.sh").replace("--replication-factor 3", "--replication-factor 1")
+    shell.run(on_one_broker.replace("min.insync.replicas=2", "min.insync.replicas=1"))
+    shell.run(block("kafka-configs.sh"))
+    shell.run(block("kafka-acls.sh"))
+    (tmp_path / "password").write_text("change-me\n")
+    settings = shell.exports(block("KAFKA_SASL_PASSWORD_FILE=")) | {
+        "KAFKA_BOOTSTRAP_SERVERS": secure.sasl_servers,
+        "KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password"),
+        "KAFKA_SSL_CA_LOCATION": str(secure.certificates.authority),
+        "KAFKA_CREATE_TOPICS": "false",
+    }
+    ships = AsDocumented(secure.bootstrap_servers, tmp_path, DEFAULT_PARTITIONS["tickets"], settings)
+
+    try:
+        await assert_all_work_is_done(ships)
+    finally:
+        await ships.close()
+
+
+@pytest.mark.parametrize("listener", ["sasl", "mtls"])
+async def test_the_strimzi_users_permissions_are_all_that_a_worker_needs(
+    secure: SecureKafka, tmp_path: Path, listener: str
+) -> None:
+    user = f"strimzi-{listener}"
+    if listener == "sasl":
+        await secure.set_password(user, "change-me")
+        settings = secure.sasl(user, "change-me")
+    else:
+        settings = secure.mtls(secure.certificates.client(user))
+    async with fleet(secure.bootstrap_servers, tmp_path, partitions=2, **settings) as ships:
+        await secure.allow(user, [renamed(acl, ships) for acl in strimzi_acls()])
+
+        await assert_all_work_is_done(ships)
+
+
+def strimzi_acls() -> list[Acl]:
+    """As Strimzi's user operator makes them."""
+    (user,) = (each for each in EXAMPLE if each["kind"] == "KafkaUser")
+    resources = {"topic": "topic", "group": "group", "transactionalId": "transactional-id"}
+    patterns = {"literal": "literal", "prefix": "prefixed"}
+    return [
+        Acl(operation, resources[rule["resource"]["type"]], rule["resource"]["name"], patterns[_pattern(rule)])
+        for rule in user["spec"]["authorization"]["acls"]
+        for operation in rule["operations"]
+    ]
+
+
+def _pattern(rule: dict[str, Any]) -> str:
+    return str(rule["resource"].get("patternType", "literal"))
+
+
+def renamed(acl: Acl, ships: Fleet) -> Acl:
+    """The same for a test's own topics and group."""
+    match acl.resource:
+        case "topic":
+            name = ships.topics[KINDS[acl.name]]
+        case "group":
+            assert acl.name == "worker-agents"
+            name = ships.group
+        case _:
+            assert acl.name == "worker-agents-execution.tickets-"
+            name = f"{ships.group}-{ships.topics['tickets']}-"
+    return Acl(acl.operation, acl.resource, name, acl.pattern)
+
+
+def test_the_guides_and_the_strimzi_topics_are_as_a_worker_makes_them() -> None:
+    by_strimzi = {
+        each["metadata"]["name"]: (
+            each["spec"]["partitions"],
+            {name: str(value) for name, value in each["spec"]["config"].items() if name != "min.insync.replicas"},
+        )
+        for each in EXAMPLE
+        if each["kind"] == "KafkaTopic"
+    }
+    script = block("kafka-topics.sh").replace("\\\n", " ")
+    by_commands = {
+        name: (int(partitions), dict(re.findall(r"--config (\S+)=(\S+)", config)))
+        for name, partitions, config in re.findall(
+            r"^topic --topic (\S+) +--partitions (\d+) +(.*)$", script, re.MULTILINE
+        )
+    }
+    week = {"retention.ms": "604800000"}
+
+    assert by_strimzi == by_commands
+    assert {KINDS[name]: partitions for name, (partitions, _) in by_commands.items()} == {
+        **DEFAULT_PARTITIONS,
+        "state": DEFAULT_PARTITIONS["tickets"],
+    }
+    assert {KINDS[name]: config for name, (_, config) in by_commands.items()} == {
+        "tickets": week,
+        "results": week,
+        "dlq": DLQ_CONFIG,
+        "state": STATE_CONFIG,
+    }
