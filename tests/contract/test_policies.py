@@ -1,6 +1,7 @@
 """The sample policies in `examples/policies`: formatted, tested, and asked by the real executor of a real OPA."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -12,10 +13,13 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.opa_server import running_opa
-from tests.support.tools import tool
+from tests.support.programs import serving
+from tests.support.setup_guide import block, container, shell
+from tests.support.tools import TOOLS, tool
 from worker_agents.clients.http import HttpClient
 from worker_agents.clients.opa import OpaClient
 from worker_agents.devkit.executor_kit import run_executor, ticket_for
+from worker_agents.devkit.ports import free_ports
 from worker_agents.executors.validate import ValidateExecutor
 from worker_agents.model.errors import IntegrationRejected, Reason
 from worker_agents.model.result import TaskResult
@@ -180,16 +184,45 @@ async def test_a_worker_without_the_token_is_told_so(opa: str) -> None:
     await http.aclose()
 
 
-async def test_the_bundle_that_is_documented_decides_the_same(tmp_path: Path) -> None:
-    (build,) = re.findall(r"^opa (build .*)$", (POLICIES / "README.md").read_text(), re.MULTILINE)
-    bundle = tmp_path / "delivery.tar.gz"
-    arguments = build.replace("delivery.tar.gz", str(bundle)).replace("'", "").split()
-    built = opa_command(*arguments)
-    assert built.returncode == 0, built.stderr
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """OPA as its manifest starts it, with the bundle that the guide's command makes."""
+    folder = tmp_path_factory.mktemp("deployed")
+    tool("opa")
+    environment = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    (build,) = (line for line in block("bash", "OPA", "opa build").splitlines() if line.startswith("opa build"))
+    shell(build.replace("examples/policies", str(POLICIES)), folder, environment)
+    manifest, address = container("opa.yaml", "Deployment"), f"127.0.0.1:{free_ports(1)[0]}"
+    arguments = [each.replace("0.0.0.0:8181", address).replace("/policies/", f"{folder}/") for each in manifest["args"]]
+    health = f"http://{address}{manifest['readinessProbe']['httpGet']['path']}"
+    tokens = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in manifest["env"]}
+    with serving([str(tool("opa")), *arguments], health, folder, tokens):
+        yield f"http://{address}"
 
-    with running_opa(tmp_path / "opa", {}, ["--bundle", str(bundle)]) as url:
-        http = HttpClient(url, integration="opa", emit=lambda _: None)
-        result = await ask(http, ASKED["admission-1"])
-        await http.aclose()
+
+@pytest.mark.parametrize("token", ["token", "next"])
+async def test_opa_as_the_manifest_starts_it_decides_the_same_and_names_its_decision(deployed: str, token: str) -> None:
+    http = HttpClient(deployed, integration="opa", emit=lambda _: None, token=SecretStr(token))
+
+    result = await ask(http, ASKED["admission-1"])
+    await http.aclose()
 
     assert result.output["violations"] == SHOWN["admission-1"]
+    assert result.metadata["opa_metadata"]["decision_id"]
+
+
+async def test_the_guides_check_asks_what_a_worker_asks(deployed: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "OPA_URL": deployed, "OPA_TOKEN": "token"}
+
+    said = shell(block("bash", "OPA", "curl"), tmp_path, environment)
+
+    assert json.loads(said.splitlines()[-1])["result"]["allow"] is False
+
+
+def test_the_readme_and_the_guide_make_the_same_bundle() -> None:
+    (here,) = re.findall(r"^opa build --bundle \.(.*)$", (POLICIES / "README.md").read_text(), re.MULTILINE)
+    (there,) = re.findall(
+        r"^opa build --bundle examples/policies(.*)$", block("bash", "OPA", "opa build"), re.MULTILINE
+    )
+
+    assert here == there

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.support.fleet import ROOT, Fleet, assert_all_work_is_done, fleet
+from tests.support.fleet import Fleet, assert_all_work_is_done, fleet
 from tests.support.kafka_programs import write_kafka_programs
 from tests.support.secure_kafka import Acl, SecureKafka
+from tests.support.setup_guide import block, blocks, exports, manifests, shell
 from worker_agents.kafka.topics import DEFAULT_PARTITIONS, DLQ_CONFIG, STATE_CONFIG
 
 pytestmark = pytest.mark.integration
 
-GUIDE = (
-    (ROOT / "EXTERNAL_TOOLS_SETUP.md").read_text(encoding="utf-8").partition("\n## Kafka\n")[2].partition("\n## ")[0]
-)
-BLOCKS = re.findall(r"^```bash\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-EXAMPLE = list(yaml.safe_load_all((ROOT / "examples/kubernetes/kafka-strimzi.yaml").read_text(encoding="utf-8")))
+EXAMPLE = manifests("kafka-strimzi.yaml")
+ADMIN_PASSWORD = "the administrator's"
 KINDS = {
     "execution.tickets": "tickets",
     "execution.tickets.state": "state",
@@ -33,10 +29,8 @@ KINDS = {
 }
 
 
-def block(words: str) -> str:
-    """The only shell block with these words."""
-    (found,) = (each for each in BLOCKS if words in each)
-    return found
+def commands(words: str) -> str:
+    return block("bash", "Kafka", words)
 
 
 class AsDocumented(Fleet):
@@ -66,45 +60,29 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
         asyncio.run(broker.stop())
 
 
-class Shell:
-    """Runs the guide's commands with Kafka's own programs, as the administrator who comes by the plain listener."""
-
-    def __init__(self, folder: Path, broker: str) -> None:
-        self._folder = folder
-        programs = folder / "bin"
-        programs.mkdir()
-        write_kafka_programs(programs)
-        (folder / "admin.properties").write_text("security.protocol=PLAINTEXT\n")
-        self._environment = {"PATH": f"{programs}:{os.environ['PATH']}", "BROKER": broker}
-
-    def run(self, script: str) -> str:
-        command = ["bash", "-euo", "pipefail", "-c", script]
-        ended = subprocess.run(
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=100, check=False
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout
-
-    def exports(self, script: str) -> dict[str, str]:
-        """The variables of Kafka that a script exports."""
-        lines = self.run(f"{script}\nenv").splitlines()
-        return dict(line.split("=", 1) for line in lines if line.startswith("KAFKA_"))
-
-
 @pytest.fixture
-def shell(tmp_path: Path, secure: SecureKafka) -> Shell:
-    return Shell(tmp_path, secure.bootstrap_servers)
+def environment(tmp_path: Path, secure: SecureKafka) -> dict[str, str]:
+    """Of an administrator with Kafka's own programs, who logs in as the guide shows."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    write_kafka_programs(programs)
+    (properties,) = blocks("properties", "Kafka")
+    properties = properties.replace("…", ADMIN_PASSWORD).replace(
+        "/etc/kafka/ca.pem", str(secure.certificates.authority)
+    )
+    (tmp_path / "admin.properties").write_text(properties)
+    return {"PATH": f"{programs}:{os.environ['PATH']}", "BROKER": secure.sasl_servers}
 
 
 async def test_the_guides_commands_are_all_that_a_worker_needs(
-    secure: SecureKafka, shell: Shell, tmp_path: Path
+    secure: SecureKafka, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    on_one_broker = block("kafka-topics.sh").replace("--replication-factor 3", "--replication-factor 1")
-    shell.run(on_one_broker.replace("min.insync.replicas=2", "min.insync.replicas=1"))
-    shell.run(block("kafka-configs.sh"))
-    shell.run(block("kafka-acls.sh"))
+    await secure.set_password("admin", ADMIN_PASSWORD)
+    for script in (commands("kafka-topics.sh"), commands("kafka-configs.sh"), commands("kafka-acls.sh")):
+        on_one_broker = script.replace("--replication-factor 3", "--replication-factor 1")
+        shell(on_one_broker.replace("min.insync.replicas=2", "min.insync.replicas=1"), tmp_path, environment)
     (tmp_path / "password").write_text("change-me\n")
-    settings = shell.exports(block("KAFKA_SASL_PASSWORD_FILE=")) | {
+    settings = exports(commands("KAFKA_SASL_PASSWORD_FILE="), tmp_path, environment) | {
         "KAFKA_BOOTSTRAP_SERVERS": secure.sasl_servers,
         "KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password"),
         "KAFKA_SSL_CA_LOCATION": str(secure.certificates.authority),
@@ -173,7 +151,7 @@ def test_the_guides_and_the_strimzi_topics_are_as_a_worker_makes_them() -> None:
         for each in EXAMPLE
         if each["kind"] == "KafkaTopic"
     }
-    script = block("kafka-topics.sh").replace("\\\n", " ")
+    script = commands("kafka-topics.sh").replace("\\\n", " ")
     by_commands = {
         name: (int(partitions), dict(re.findall(r"--config (\S+)=(\S+)", config)))
         for name, partitions, config in re.findall(

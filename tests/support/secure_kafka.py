@@ -1,6 +1,6 @@
 """A real broker with logins, TLS and access control, and what an administrator does to it.
 
-Its plain listener is for the test itself: whoever comes there is a super user.
+Its plain listener is for the test itself: whoever comes there is a super user, and so is the user "admin".
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SecureKafka:
                 "controller.quorum.voters": f"1@{_HOST}:{controller}",
                 "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MTLS:SSL",
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                "super.users": "User:ANONYMOUS",
+                "super.users": "User:ANONYMOUS;User:admin",
                 "ssl.keystore.type": "PEM",
                 "ssl.keystore.location": str(self.certificates.broker()),
                 "ssl.truststore.type": "PEM",

@@ -22,7 +22,7 @@ NAMES = (
         "docs/releasing.md",
         "docs/runbook.md",
     ),
-    "helm-charts/worker-agents/README.md",
+    *("helm-charts/worker-agents/README.md", "examples/policies/README.md"),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 ROWS = {row.variable: row for row in describe(Settings())}
@@ -31,7 +31,7 @@ SECRETS = {variable_of(name) for name, field in FIELDS.items() if is_secret(fiel
 VARIABLE = re.compile(r"(?<![A-Za-z0-9_.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![A-Za-z0-9_])")
 
 READ_BY_CLIENTS = {
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSH_AUTH_SOCK"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"),
     *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
     *("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_DB_REPOSITORY", "TRIVY_JAVA_DB_REPOSITORY"),
     "VAULT_CACERT",
@@ -41,7 +41,7 @@ READ_BY_OTHERS = {
     *("CARGO_HOME", "RUSTUP_HOME", "MAVEN_ARGS"),
     *("VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"),
     *("TEST_KAFKA_BOOTSTRAP_SERVERS", "TEST_PREVIOUS_RELEASE", "SOURCE_DATE_EPOCH", "OTEL_SPAN_EVENT_COUNT_LIMIT"),
-    *("POD_NAME", "POD_UID", "POD_NAMESPACE"),
+    *("POD_NAME", "POD_UID", "POD_NAMESPACE", "OPA_TOKEN_NEXT"),
     *("X_URL", "X_ENABLED", "X_TOKEN", "X_FALLBACK", "X_FILE"),
 }
 """Read by programs that are started, by libraries, by tests; and the guide's example."""

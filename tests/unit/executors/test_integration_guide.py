@@ -36,6 +36,7 @@ from worker_agents.settings import load_settings
 ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "EXECUTOR_INTEGRATION.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
+GUARD = ROOT / "examples" / "policies" / "authz" / "authz.rego"
 SETUP = (ROOT / "EXTERNAL_TOOLS_SETUP.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTHON = [(TEXT[: found.start(2)].count("\n"), found[2]) for found in BLOCK.finditer(TEXT) if found[1] == "python"]
@@ -273,8 +274,8 @@ async def test_a_scan(hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def opa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The real OPA with the guide's policy, guarded by that of EXTERNAL_TOOLS_SETUP.md."""
-    (policy,), (guard,) = blocks("rego"), blocks("rego", SETUP)
+    """The real OPA with the guide's policy, guarded by the sample one."""
+    (policy,), guard = blocks("rego"), GUARD.read_text(encoding="utf-8")
     monkeypatch.setenv("OPA_TOKEN", "the-workers")
     options = ["--authentication=token", "--authorization=basic"]
     with running_opa(tmp_path / "opa", {"policy.rego": policy, "guard.rego": guard}, options) as url:
