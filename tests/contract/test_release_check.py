@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.release_check.__main__ import ROOT, build, collection_problems, same, unpacked
+from tools.release_check.__main__ import ROOT, build, collection_problems, failure, same, unpacked
 from tools.release_check.contents import sdist_contents, sdist_problems, wheel_contents, wheel_problems
 from tools.release_check.installed import (
     Expected,
@@ -111,6 +111,16 @@ def test_builds_that_depend_on_the_time_are_told(tree: Tree) -> None:
     _, later = tree.build("later", epoch="1800000000")
 
     assert "other bytes" in same(wheel, later)[0]
+
+
+def test_a_tree_that_cannot_be_built_is_told_with_the_builders_words(tree: Tree) -> None:
+    tree.edit("pyproject.toml", 'license = "Apache-2.0"', 'license = "none of them"')
+
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        tree.build()
+
+    assert "-m build --no-isolation" in failure(raised.value)
+    assert "none of them" in failure(raised.value)
 
 
 def test_metadata_that_says_nothing_of_the_project_is_told(tree: Tree) -> None:

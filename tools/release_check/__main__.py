@@ -48,7 +48,10 @@ class Report:
 def main() -> int:
     report = Report()
     with tempfile.TemporaryDirectory(prefix="release-check-") as folder:
-        _check(report, Path(folder))
+        try:
+            _check(report, Path(folder))
+        except subprocess.CalledProcessError as error:
+            report.check("a program that the check needs", [failure(error)])
     print(_verdict(len(report.problems)))
     return 1 if report.problems else 0
 
@@ -63,7 +66,7 @@ def _verdict(problems: int) -> str:
 
 
 def _check(report: Report, folder: Path) -> None:
-    tracked = _git("ls-files").splitlines()
+    tracked = _git("ls-files", "-z").rstrip("\0").split("\0")
     tags = [tag for tag in _git("tag", "--points-at", "HEAD").splitlines() if tag.startswith("v")]
     report.check("changelog", changelog_problems(CHANGELOG.read_text(encoding="utf-8"), __version__, tags))
 
@@ -84,6 +87,12 @@ def _check(report: Report, folder: Path) -> None:
     report.check("commands run", command_problems(programs, expected_of(__version__), folder))
     report.check("the demo says what it lacks", command_problems(programs, [WITHOUT_EXTRA], folder))
     report.check("licences", licence_problems(programs, folder))
+
+
+def failure(error: subprocess.CalledProcessError) -> str:
+    """The command, and the end of what it said."""
+    said = "\n".join(filter(None, (error.stdout, error.stderr))).strip()
+    return f"{' '.join(map(str, error.cmd))} ended with {error.returncode}: {said[-1000:]}"
 
 
 def build(source: Path, folder: Path, epoch: str) -> tuple[Path, Path]:
