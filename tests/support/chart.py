@@ -33,6 +33,15 @@ def cases() -> list[Path]:
     return sorted(CASES.glob("*.yaml"))
 
 
+class _OnceOnly(yaml.SafeLoader):
+    """YAML whose keys are there once, as Flux, Kustomize and server-side apply ask for; Helm itself takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"twice in one mapping: {sorted(keys)} {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
 def render_text(values: Path | Mapping[str, Any], release: str = "r") -> str:
     """All manifests as text. Raises :class:`Refused`."""
     command = [str(tool("helm")), "template", release, str(CHART), "--namespace", "delivery", "--values"]
@@ -46,7 +55,7 @@ def render_text(values: Path | Mapping[str, Any], release: str = "r") -> str:
 
 def render(values: Path | Mapping[str, Any], release: str = "r") -> list[Manifest]:
     """All manifests. Raises :class:`Refused`."""
-    return [manifest for manifest in yaml.safe_load_all(render_text(values, release)) if manifest]
+    return [manifest for manifest in yaml.load_all(render_text(values, release), _OnceOnly) if manifest]
 
 
 def the(manifests: list[Manifest], kind: str) -> Manifest:

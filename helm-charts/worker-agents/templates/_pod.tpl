@@ -91,3 +91,25 @@ volumeMounts: {{- include "worker-agents.volumeMounts" . | trim | nindent 2 }}
 {{ toYaml .Values.topologySpreadConstraints }}
 {{- end -}}
 {{- end -}}
+
+{{/* Which nodes a pod may have, and how it finds others from there: the same for `helm test`. */}}
+{{- define "worker-agents.surroundings" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
