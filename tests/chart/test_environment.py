@@ -19,7 +19,7 @@ IN_SECRETS_OF_OTHERS = {
     "KAFKA_SASL_PASSWORD": "password",
     "OPA_TOKEN": "opa-token",
 }
-READ_BY_CLIENTS = {"SSL_CERT_FILE", "VAULT_CACERT"}
+READ_BY_CLIENTS = {"SSL_CERT_FILE", "GIT_SSL_CAINFO", "VAULT_CACERT"}
 """No settings, but read by HTTP clients, git and Trivy, and by hvac."""
 OTHERS = {"POD_UID", "GOPROXY", "POD_NAME", "POD_NAMESPACE", "POD_DELETION_COST_ENABLED"}
 """For other values to refer to; of the cases' extraEnv."""

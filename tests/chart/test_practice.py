@@ -326,6 +326,7 @@ def test_what_is_allowed_and_seldom_meant_is_told() -> None:
         ({"secrets": {"asFiles": True}}, "code under test could read the secrets"),
         ({"secrets": {"codeForgeToken": "eA=="}}, "its token is sent in the clear"),
         ({"workspace": {"existingClaim": "sources"}}, "tests of different pods can disturb each other"),
+        ({"trivyCache": {"existingClaim": "database"}}, "two at once can spoil it"),
     ],
 )
 def test_warnings(values: dict[str, Any], warning: str) -> None:

@@ -49,6 +49,12 @@ WRONG_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"updateStrategy": {"type": "OnDelete"}}, "at '/updateStrategy/type': value must be one of"),
     ({"secrets": {"existing": {"argocdToken": {"name": "x"}}}}, "additional properties 'argocdToken' not allowed"),
     ({"extraEnv": {"A": "b"}}, "at '/extraEnv': got object, want array"),
+    ({"fullnameOverride": "Workers_1"}, "at '/fullnameOverride': 'Workers_1' does not match pattern"),
+    ({"scratch": {"mountPath": "/a, b"}}, "at '/scratch/mountPath': '/a, b' does not match pattern"),
+    (
+        {"workspace": {"initContainer": {"image": "git:1", "volumeMounts": []}}},
+        "at '/workspace/initContainer': additional properties 'volumeMounts' not allowed",
+    ),
 ]
 
 _SASL = {"securityProtocol": "SASL_SSL", "saslMechanism": "PLAIN", "saslUsername": "worker"}
@@ -78,6 +84,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"topics": {"create": True, "replicas": 1}}, "topics.minInSyncReplicas: is 2, more than topics.replicas (1)"),
     ({"config": {"argocd": {"enabled": True}}}, "config.argocd.url: is needed with config.argocd.enabled"),
     ({"config": {"vault": {"enabled": True}}}, "config.vault.address: is needed with config.vault.enabled"),
+    ({"config": {"vault": {"enabled": True, "connectTimeoutSeconds": 600}}}, "startupProbe: ends the pod after 180 s, but it may wait for Vault for 600 s"),
+    ({"config": {"vault": {"enabled": True}}, "startupProbe": {"failureThreshold": 12}}, "startupProbe: ends the pod after 60 s, but it may wait for Vault for 60 s"),
+    ({"config": {"codeForge": {"url": ""}}}, "config.codeForge.url: is needed with config.codeForge.enabled"),
+    ({"config": {"opa": {"url": ""}}}, "config.opa.url: is needed with config.opa.enabled"),
     ({"config": {"otel": {"tls": {"ca": {"secretName": "a", "configMapName": "b"}}}}}, "config.otel.tls.ca: set secretName or configMapName, not both"),
     ({"secrets": {"argoCdToken": "not base64"}}, "secrets.argoCdToken: is not base64"),
     ({"secrets": {"opaToken": "eA==", "existing": {"opaToken": {"name": "opa"}}}}, "secrets.opaToken: set this or secrets.existing.opaToken, not both"),
@@ -136,7 +146,8 @@ def _has(values: Any, path: tuple[str, ...]) -> bool:
 
 def test_the_schema_knows_no_value_that_the_chart_does_not_have() -> None:
     unset = {
-        ("global",),
+        *(("global",), ("enabled",)),
+        *(("workspace", "initContainer", name) for name in ("image", "command", "args", "env", "envFrom", "resources")),
         *((probe, "initialDelaySeconds") for probe in _PROBES),
         *((probe, "successThreshold") for probe in _PROBES),
     }

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,11 @@ class _OnceOnly(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def render_text(values: Path | Mapping[str, Any], release: str = "r") -> str:
-    """All manifests as text. Raises :class:`Refused`."""
-    command = [str(tool("helm")), "template", release, str(CHART), "--namespace", "delivery", "--values"]
+def render_text(
+    values: Path | Mapping[str, Any], release: str = "r", *, options: Sequence[str] = (), chart: Path = CHART
+) -> str:
+    """All manifests as text; ``options`` are helm's own, such as ``--set``. Raises :class:`Refused`."""
+    command = [str(tool("helm")), "template", release, str(chart), "--namespace", "delivery", *options, "--values"]
     given = None if isinstance(values, Path) else json.dumps(values)
     command.append(str(values) if isinstance(values, Path) else "-")
     ended = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
@@ -53,9 +55,12 @@ def render_text(values: Path | Mapping[str, Any], release: str = "r") -> str:
     return ended.stdout
 
 
-def render(values: Path | Mapping[str, Any], release: str = "r") -> list[Manifest]:
+def render(
+    values: Path | Mapping[str, Any], release: str = "r", *, options: Sequence[str] = (), chart: Path = CHART
+) -> list[Manifest]:
     """All manifests. Raises :class:`Refused`."""
-    return [manifest for manifest in yaml.load_all(render_text(values, release), _OnceOnly) if manifest]
+    text = render_text(values, release, options=options, chart=chart)
+    return [manifest for manifest in yaml.load_all(text, _OnceOnly) if manifest]
 
 
 def the(manifests: list[Manifest], kind: str) -> Manifest:

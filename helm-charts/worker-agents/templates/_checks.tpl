@@ -59,6 +59,13 @@ config.killGraceSeconds: is {{ .killGraceSeconds }}, more than a third of config
 {{- if gt (float64 .retryBackoffBaseSeconds) (float64 .retryBackoffMaxSeconds) }}
 config.retryBackoffBaseSeconds: is {{ .retryBackoffBaseSeconds }}, more than config.retryBackoffMaxSeconds ({{ .retryBackoffMaxSeconds }})
 {{- end }}
+{{- $vault := .vault }}
+{{- with $.Values.startupProbe }}
+{{- $seconds := mul (default 10 .periodSeconds) (default 3 .failureThreshold) }}
+{{- if and $vault.enabled (gt (addf $vault.connectTimeoutSeconds 30) (float64 $seconds)) }}
+startupProbe: ends the pod after {{ $seconds }} s, but it may wait for Vault for {{ $vault.connectTimeoutSeconds }} s (config.vault.connectTimeoutSeconds) and could not tell; it takes 30 s more than that
+{{- end }}
+{{- end }}
 {{- if gt (int .otel.maxExportBatchSize) (int .otel.maxQueueSize) }}
 config.otel.maxExportBatchSize: is {{ .otel.maxExportBatchSize }}, more than config.otel.maxQueueSize ({{ .otel.maxQueueSize }})
 {{- end }}
@@ -109,6 +116,11 @@ topics.minInSyncReplicas: is {{ .Values.topics.minInSyncReplicas }}, more than t
 
 {{- define "worker-agents.check.integrations" -}}
 {{- with .Values.config }}
+{{- range $name, $system := dict "codeForge" .codeForge "opa" .opa }}
+{{- if and $system.enabled (not $system.url) }}
+config.{{ $name }}.url: is needed with config.{{ $name }}.enabled
+{{- end }}
+{{- end }}
 {{- if and .argocd.enabled (not .argocd.url) }}
 config.argocd.url: is needed with config.argocd.enabled
 {{- end }}
@@ -162,9 +174,5 @@ monitoring: enable podMonitor or serviceMonitor, not both; every ticket would be
 {{/* Whether a variable (list root name) may come from extraEnv or extraEnvFrom; what those hold the chart cannot know. */}}
 {{- define "worker-agents.isElsewhere" -}}
 {{- $root := index . 0 -}}
-{{- $names := list -}}
-{{- range $root.Values.extraEnv -}}
-{{- $names = append $names (trimSuffix "_FILE" .name) -}}
-{{- end -}}
-{{- or (gt (len $root.Values.extraEnvFrom) 0) (has (index . 1) $names) -}}
+{{- or (not (empty $root.Values.extraEnvFrom)) (has (index . 1) (include "worker-agents.extraVariables" $root | fromJsonArray)) -}}
 {{- end -}}

@@ -29,8 +29,8 @@ KAFKA_SSL_KEY_LOCATION: {{ include "worker-agents.directory" "kafka-client" }}/{
 
 {{- define "worker-agents.environment.work" -}}
 {{- with .Values.config -}}
-{{- if .supportedTaskTypes }}
-SUPPORTED_TASK_TYPES: {{ .supportedTaskTypes | toJson }}
+{{- with compact (default list .supportedTaskTypes) }}
+SUPPORTED_TASK_TYPES: {{ . | toJson }}
 {{- end }}
 MAX_CONCURRENT_TASKS: {{ .maxConcurrentTasks | toJson }}
 {{- range $type, $slots := .maxConcurrent }}
@@ -103,6 +103,7 @@ TRIVY_CACHE_DIR: {{ .Values.trivyCache.mountPath | toJson }}
 {{- with .Values.trustedCertificates }}
 {{- if .configMapName }}
 SSL_CERT_FILE: {{ include "worker-agents.directory" "trusted" }}/{{ .key }}
+GIT_SSL_CAINFO: {{ include "worker-agents.directory" "trusted" }}/{{ .key }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -139,13 +140,18 @@ TRACE_URL_TEMPLATE: {{ .otel.traceUrlTemplate | toJson }}
 {{- end }}
 {{- end -}}
 
-{{/* A setting as text: lists separated by commas where that can be read back, else as JSON; numbers never as 1e+06. */}}
+{{/* A setting as text: lists separated by commas where that can be read back, else as JSON; numbers never as 1e+06.
+`--set list={}` is a list of one empty text, and means an empty list. */}}
 {{- define "worker-agents.text" -}}
-{{- if kindIs "string" . -}}
-{{ . }}
-{{- else if and (kindIs "slice" .) . (not (contains "," (join "" .))) -}}
-{{ join "," . }}
+{{- $value := . -}}
+{{- if kindIs "slice" . -}}
+{{- $value = compact . -}}
+{{- end -}}
+{{- if kindIs "string" $value -}}
+{{ $value }}
+{{- else if and (kindIs "slice" $value) $value (not (contains "," (join "" $value))) -}}
+{{ join "," $value }}
 {{- else -}}
-{{ toJson . }}
+{{ toJson $value }}
 {{- end -}}
 {{- end -}}

@@ -14,8 +14,8 @@ argocd: {{ include "worker-agents.urlPorts" (list .argocd.url) }}
 {{- if and .trivy.enabled (or .trivy.serverUrl (not .trivy.skipDbUpdate)) }}
 trivy: {{ include "worker-agents.urlPorts" (list (default "https://database" .trivy.serverUrl)) }}
 {{- end }}
-{{- if .git.allowedUrls }}
-git: {{ include "worker-agents.urlPorts" .git.allowedUrls }}
+{{- with compact (default list .git.allowedUrls) }}
+git: {{ include "worker-agents.urlPorts" . }}
 {{- end }}
 {{- if .vault.enabled }}
 vault: {{ include "worker-agents.urlPorts" (list .vault.address) }}

@@ -1,5 +1,26 @@
-{{/* What the worker is given as environment, in the Deployment and in `helm test`. Of equal names the last one holds. */}}
+{{/* What the worker is given as environment, in the Deployment and in `helm test`. Each name once: of two, server-side apply
+refuses the list, and the worker a secret that comes by X and X_FILE. */}}
 {{- define "worker-agents.env" -}}
+{{- $extra := include "worker-agents.extraVariables" . | fromJsonArray -}}
+{{- $env := list -}}
+{{- range include "worker-agents.ownEnv" . | fromYamlArray -}}
+{{- if not (has (trimSuffix "_FILE" .name) $extra) -}}
+{{- $env = append $env . -}}
+{{- end -}}
+{{- end -}}
+{{ concat $env (default list .Values.extraEnv) | toYaml }}
+{{- end -}}
+
+{{/* Names of extraEnv, as a list; X_FILE counts as X. */}}
+{{- define "worker-agents.extraVariables" -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}
+{{- $names = append $names (trimSuffix "_FILE" .name) -}}
+{{- end -}}
+{{ toJson $names }}
+{{- end -}}
+
+{{- define "worker-agents.ownEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_UID
@@ -19,9 +40,6 @@
   value: {{ . | quote }}
 {{- end }}
 {{- include "worker-agents.secretEnv" . }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- define "worker-agents.resourceAttributes" -}}
@@ -45,15 +63,21 @@ env: {{- include "worker-agents.env" . | nindent 2 }}
 envFrom: {{- include "worker-agents.envFrom" . | nindent 2 }}
 ports:
   - {name: http, containerPort: {{ .Values.config.http.port }}, protocol: TCP}
+{{- with .Values.startupProbe }}
 startupProbe:
   httpGet: {path: /health, port: http}
-  {{- toYaml .Values.startupProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.livenessProbe }}
 livenessProbe:
   httpGet: {path: /health, port: http}
-  {{- toYaml .Values.livenessProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.readinessProbe }}
 readinessProbe:
   httpGet: {path: /ready, port: http}
-  {{- toYaml .Values.readinessProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 resources: {{- toYaml .Values.resources | nindent 2 }}
 securityContext: {{- toYaml .Values.containerSecurityContext | nindent 2 }}
 terminationMessagePolicy: FallbackToLogsOnError

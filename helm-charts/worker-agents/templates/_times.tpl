@@ -9,12 +9,12 @@
 
 {{/* A pod must have more than this to stop: the drain, the end of what runs, the hand-over. */}}
 {{- define "worker-agents.leastGraceSeconds" -}}
-{{ addf .Values.config.drainTimeoutSeconds (include "worker-agents.killGraceSeconds" . | float64) 30 | ceil }}
+{{ addf .Values.config.drainTimeoutSeconds (include "worker-agents.killGraceSeconds" . | float64) 30 | ceil | int64 }}
 {{- end -}}
 
 {{- define "worker-agents.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
-{{ addf (include "worker-agents.leastGraceSeconds" . | float64) 30 }}
+{{ addf (include "worker-agents.leastGraceSeconds" . | float64) 30 | int64 }}
 {{- else -}}
 {{ .Values.terminationGracePeriodSeconds }}
 {{- end -}}

@@ -92,7 +92,8 @@ vault-login:
 {{- $values := index . 1 -}}
 - name: {{ index . 0 }}
   {{- if $values.existingClaim }}
-  persistentVolumeClaim: {claimName: {{ $values.existingClaim | quote }}}
+  {{- /* Many pods get some volumes only if all ask for them read-only. */}}
+  persistentVolumeClaim: {claimName: {{ $values.existingClaim | quote }}{{ if and $values.readOnly (not $values.initContainer) }}, readOnly: true{{ end }}}
   {{- else }}
   emptyDir: {sizeLimit: {{ $values.sizeLimit }}}
   {{- end }}

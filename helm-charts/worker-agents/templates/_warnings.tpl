@@ -28,8 +28,11 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and .Values.secrets.asFiles .Values.config.testExecution.allowedCommands }}
+{{- if and .Values.secrets.asFiles (compact (default list .Values.config.testExecution.allowedCommands)) }}
 - secrets.asFiles: code under test could read the secrets. Give TEST a release of its own, without secrets (docs/deployment.md).
+{{- end }}
+{{- if and .Values.trivyCache.existingClaim (not .Values.config.trivy.skipDbUpdate) (not .Values.config.trivy.serverUrl) }}
+- trivyCache.existingClaim is shared by all pods, and each downloads the database into it: two at once can spoil it. Fill it by other means and set config.trivy.skipDbUpdate.
 {{- end }}
 {{- if and (gt (int .Values.replicaCount) 1) .Values.workspace.existingClaim (not .Values.workspace.readOnly) }}
 - workspace.existingClaim is shared by all pods and writable: tests of different pods can disturb each other.
