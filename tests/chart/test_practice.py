@@ -323,6 +323,10 @@ def test_what_is_allowed_and_seldom_meant_is_told() -> None:
             {"networkPolicy": {"enabled": True}},
             "networkPolicy.egress.opa.to is empty: any address may be reached at 8181",
         ),
+        (
+            {"networkPolicy": {"enabled": True}, "monitoring": {"podMonitor": {"enabled": True}}},
+            "A Prometheus in another one needs a rule",
+        ),
         ({"secrets": {"asFiles": True}}, "code under test could read the secrets"),
         ({"secrets": {"codeForgeToken": "eA=="}}, "its token is sent in the clear"),
         ({"workspace": {"existingClaim": "sources"}}, "tests of different pods can disturb each other"),

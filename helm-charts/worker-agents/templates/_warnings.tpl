@@ -22,6 +22,9 @@
 - Without secrets.adminToken nobody can cancel, retry, pause, replay or drain.
 {{- end }}
 {{- if .Values.networkPolicy.enabled }}
+{{- if and (or .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled) (not .Values.networkPolicy.ingress.from) }}
+- networkPolicy.ingress.from is empty: only pods of this namespace may read metrics. A Prometheus in another one needs a rule.
+{{- end }}
 {{- range $system, $ports := include "worker-agents.egressPorts" . | fromYaml }}
 {{- if not (index $.Values.networkPolicy.egress $system).to }}
 - networkPolicy.egress.{{ $system }}.to is empty: any address may be reached at {{ default $ports (index $.Values.networkPolicy.egress $system).ports | join ", " }}.
