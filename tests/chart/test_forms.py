@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes_validate import validate
 
 from tests.support.chart import CHART, environment_of, render, render_text, the, worker_of
 from tests.support.tools import tool
 from worker_agents.settings import load_settings
+from worker_agents.settings.model import FIELDS
 
 
 def test_an_empty_list_on_the_command_line_is_an_empty_list() -> None:
@@ -63,6 +65,28 @@ def test_null_takes_away() -> None:
 
     assert "startupProbe" not in worker
     assert worker["livenessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+
+
+def _below(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with null in place of everything that is no mapping."""
+    return {name: _below(value) if isinstance(value, dict) else None for name, value in values.items()}
+
+
+def test_null_is_the_workers_own_default() -> None:
+    """values.yaml says so of all of `config`; addresses are needed by what is enabled."""
+    config = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["config"]
+    addresses = {name: {"url": config[name]["url"]} for name in ("codeForge", "opa")}
+    unset = _below(config)
+    unset |= {name: unset[name] | address for name, address in addresses.items()}
+
+    manifests = render({"config": unset, "secrets": {"argoCdToken": None}, "networkPolicy": {"enabled": True}})
+
+    for manifest in manifests:
+        validate(manifest, "1.34", strict=True)
+    told = environment_of(manifests)
+    given, usual = load_settings(told), load_settings(environment_of(render({})))
+    differing = {name for name in FIELDS if getattr(given, name) != getattr(usual, name)}
+    assert differing <= {"worker_id", "kafka_bootstrap_servers"}
 
 
 def test_what_is_rendered_depends_on_nothing_but_the_values() -> None:

@@ -53,10 +53,10 @@ terminationGracePeriodSeconds: is {{ . }}, but must be more than {{ $least }} (c
 {{- end }}
 {{- end }}
 {{- with .Values.config }}
-{{- if gt (include "worker-agents.killGraceSeconds" $ | float64) (divf .kafka.sessionTimeoutSeconds 3) }}
+{{- if gt (include "worker-agents.killGraceSeconds" $ | float64) (divf (include "worker-agents.sessionSeconds" $ | float64) 3) }}
 config.killGraceSeconds: is {{ .killGraceSeconds }}, more than a third of config.kafka.sessionTimeoutSeconds ({{ .kafka.sessionTimeoutSeconds }}): the lease would end before it can be renewed
 {{- end }}
-{{- if gt (float64 .retryBackoffBaseSeconds) (float64 .retryBackoffMaxSeconds) }}
+{{- if and (not (kindIs "invalid" .retryBackoffMaxSeconds)) (gt (float64 .retryBackoffBaseSeconds) (float64 .retryBackoffMaxSeconds)) }}
 config.retryBackoffBaseSeconds: is {{ .retryBackoffBaseSeconds }}, more than config.retryBackoffMaxSeconds ({{ .retryBackoffMaxSeconds }})
 {{- end }}
 {{- $vault := .vault }}
@@ -66,7 +66,7 @@ config.retryBackoffBaseSeconds: is {{ .retryBackoffBaseSeconds }}, more than con
 startupProbe: ends the pod after {{ $seconds }} s, but it may wait for Vault for {{ $vault.connectTimeoutSeconds }} s (config.vault.connectTimeoutSeconds) and could not tell; it takes 30 s more than that
 {{- end }}
 {{- end }}
-{{- if gt (int .otel.maxExportBatchSize) (int .otel.maxQueueSize) }}
+{{- if and .otel.maxQueueSize (gt (int .otel.maxExportBatchSize) (int .otel.maxQueueSize)) }}
 config.otel.maxExportBatchSize: is {{ .otel.maxExportBatchSize }}, more than config.otel.maxQueueSize ({{ .otel.maxQueueSize }})
 {{- end }}
 {{- end }}
@@ -75,29 +75,30 @@ config.otel.maxExportBatchSize: is {{ .otel.maxExportBatchSize }}, more than con
 {{- define "worker-agents.check.kafka" -}}
 {{- $sources := include "worker-agents.secretSources" . | fromYaml -}}
 {{- with .Values.config.kafka }}
-{{- $login := hasPrefix "SASL_" .securityProtocol }}
+{{- $protocol := default "PLAINTEXT" .securityProtocol }}
+{{- $login := hasPrefix "SASL_" $protocol }}
 {{- if and $login (not .saslMechanism) }}
-config.kafka.saslMechanism: is needed with config.kafka.securityProtocol={{ .securityProtocol }}
+config.kafka.saslMechanism: is needed with config.kafka.securityProtocol={{ $protocol }}
 {{- end }}
 {{- if and .saslMechanism (not $login) }}
-config.kafka.securityProtocol: is {{ .securityProtocol }}, which has no login, but config.kafka.saslMechanism is {{ .saslMechanism }}
+config.kafka.securityProtocol: is {{ $protocol }}, which has no login, but config.kafka.saslMechanism is {{ .saslMechanism }}
 {{- end }}
 {{- if and $login (not .saslUsername) (ne (include "worker-agents.isElsewhere" (list $ "KAFKA_SASL_USERNAME")) "true") }}
-config.kafka.saslUsername: is needed with config.kafka.securityProtocol={{ .securityProtocol }}
+config.kafka.saslUsername: is needed with config.kafka.securityProtocol={{ $protocol }}
 {{- end }}
 {{- if and $login (not (hasKey $sources "KAFKA_SASL_PASSWORD")) (ne (include "worker-agents.isElsewhere" (list $ "KAFKA_SASL_PASSWORD")) "true") }}
-secrets.kafkaSaslPassword: is needed with config.kafka.securityProtocol={{ .securityProtocol }}, or secrets.existing.kafkaSaslPassword.name
+secrets.kafkaSaslPassword: is needed with config.kafka.securityProtocol={{ $protocol }}, or secrets.existing.kafkaSaslPassword.name
 {{- end }}
-{{- if and (not (hasSuffix "SSL" .securityProtocol)) (or .tls.ca.secretName .tls.ca.configMapName .tls.client.secretName) }}
-config.kafka.tls: has no effect with config.kafka.securityProtocol={{ .securityProtocol }}; use SSL or SASL_SSL
+{{- if and (not (hasSuffix "SSL" $protocol)) (or .tls.ca.secretName .tls.ca.configMapName .tls.client.secretName) }}
+config.kafka.tls: has no effect with config.kafka.securityProtocol={{ $protocol }}; use SSL or SASL_SSL
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "worker-agents.check.topics" -}}
 {{- with .Values.config.kafka }}
-{{- $names := list .ticketsTopic .resultsTopic .dlqTopic .stateTopic }}
-{{- if lt (len (uniq $names)) 4 }}
+{{- $names := compact (list .ticketsTopic .resultsTopic .dlqTopic .stateTopic) }}
+{{- if lt (len (uniq $names)) (len $names) }}
 config.kafka: two of ticketsTopic, resultsTopic, dlqTopic and stateTopic have the same name ({{ join ", " $names }})
 {{- end }}
 {{- end }}
@@ -137,7 +138,7 @@ config.{{ $name }}.tls.ca: set secretName or configMapName, not both
 
 {{- define "worker-agents.check.secrets" -}}
 {{- range $name, $_ := include "worker-agents.secretVariables" . | fromYaml }}
-{{- $value := index $.Values.secrets $name }}
+{{- $value := default "" (index $.Values.secrets $name) }}
 {{- if and $value (index $.Values.secrets.existing $name).name }}
 secrets.{{ $name }}: set this or secrets.existing.{{ $name }}, not both
 {{- end }}

@@ -1,3 +1,8 @@
+{{/* HTTP_PORT, with the worker's default. */}}
+{{- define "worker-agents.httpPort" -}}
+{{ default 8080 .Values.config.http.port }}
+{{- end -}}
+
 {{/* The systems that the worker speaks to, each with the ports that its addresses name: {kafka: [9092], …}. */}}
 {{- define "worker-agents.egressPorts" -}}
 {{- with .Values.config -}}

@@ -62,7 +62,7 @@ args: [run]
 env: {{- include "worker-agents.env" . | nindent 2 }}
 envFrom: {{- include "worker-agents.envFrom" . | nindent 2 }}
 ports:
-  - {name: http, containerPort: {{ .Values.config.http.port }}, protocol: TCP}
+  - {name: http, containerPort: {{ include "worker-agents.httpPort" . }}, protocol: TCP}
 {{- with .Values.startupProbe }}
 startupProbe:
   httpGet: {path: /health, port: http}

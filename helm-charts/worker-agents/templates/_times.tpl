@@ -1,7 +1,12 @@
+{{/* KAFKA_SESSION_TIMEOUT_SECONDS, with the worker's default. */}}
+{{- define "worker-agents.sessionSeconds" -}}
+{{ default 45 .Values.config.kafka.sessionTimeoutSeconds }}
+{{- end -}}
+
 {{/* Seconds between asking a task to stop and killing it, as settings.py derives them. */}}
 {{- define "worker-agents.killGraceSeconds" -}}
 {{- if kindIs "invalid" .Values.config.killGraceSeconds -}}
-{{ min 5 (divf .Values.config.kafka.sessionTimeoutSeconds 6) }}
+{{ min 5 (divf (include "worker-agents.sessionSeconds" . | float64) 6) }}
 {{- else -}}
 {{ .Values.config.killGraceSeconds }}
 {{- end -}}
@@ -9,7 +14,8 @@
 
 {{/* A pod must have more than this to stop: the drain, the end of what runs, the hand-over. */}}
 {{- define "worker-agents.leastGraceSeconds" -}}
-{{ addf .Values.config.drainTimeoutSeconds (include "worker-agents.killGraceSeconds" . | float64) 30 | ceil | int64 }}
+{{- $drain := kindIs "invalid" .Values.config.drainTimeoutSeconds | ternary 30 .Values.config.drainTimeoutSeconds -}}
+{{ addf $drain (include "worker-agents.killGraceSeconds" . | float64) 30 | ceil | int64 }}
 {{- end -}}
 
 {{- define "worker-agents.terminationGracePeriodSeconds" -}}
