@@ -63,7 +63,7 @@ config.retryBackoffBaseSeconds: is {{ .retryBackoffBaseSeconds }}, more than con
 {{- with $.Values.startupProbe }}
 {{- $seconds := mul (default 10 .periodSeconds) (default 3 .failureThreshold) }}
 {{- if and $vault.enabled (gt (addf $vault.connectTimeoutSeconds 30) (float64 $seconds)) }}
-startupProbe: ends the pod after {{ $seconds }} s, but it may wait for Vault for {{ $vault.connectTimeoutSeconds }} s (config.vault.connectTimeoutSeconds) and could not tell; it takes 30 s more than that
+startupProbe: ends the pod after {{ $seconds }} s, but it may wait for Vault for {{ $vault.connectTimeoutSeconds }} s (config.vault.connectTimeoutSeconds); give it 30 s more than that, or nobody learns why it ended
 {{- end }}
 {{- end }}
 {{- if and .otel.maxQueueSize (gt (int .otel.maxExportBatchSize) (int .otel.maxQueueSize)) }}
