@@ -51,7 +51,7 @@ async def test_a_dead_letter_is_replayed_by_clicking(page: Page, url: str, ships
     await ships.submit([probe("broken", sleep_ms="not a number")])
     await ships.results(1)
     await sign_in(page, url)
-    await page.get_by_role("link", name="Dead letters").click()
+    await page.get_by_role("link", name="Dead letters", exact=True).click()
     row = page.get_by_role("row").filter(has_text="broken")
     await expect(row).to_contain_text("invalid parameters")
     assert await accessibility_problems(page) == []

@@ -48,6 +48,13 @@ async def test_a_ticket_is_found_and_tells_its_story(page: Page, url: str, ships
     assert heard == []
 
 
+async def test_dead_letters_are_counted_and_lead_to_where_they_are(page: Page, url: str, ships: Fleet) -> None:
+    await page.goto(url)
+    await ships.submit([probe(ticket_id, sleep_ms="not a number") for ticket_id in ("broken", "broken-too")])
+    await page.get_by_role("link", name="2 dead letters").click(timeout=PATIENCE)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious(url: str, ships: Fleet, scheme: str) -> None:
     await ships.submit(
@@ -55,6 +62,7 @@ async def test_axe_finds_nothing_serious(url: str, ships: Fleet, scheme: str) ->
             probe("long", sleep_ms=600_000, log="step 1 of 9"),
             probe("again", errors=1, retry_after=600),
             probe("bad", fail=True),
+            probe("broken", sleep_ms="not a number"),
             {**probe("later"), "dependencies": ["long"]},
         ],
         key=lambda _: b"one-plan",
@@ -63,6 +71,7 @@ async def test_axe_finds_nothing_serious(url: str, ships: Fleet, scheme: str) ->
         await page.goto(url)
         await expect(page.locator("#failures")).to_contain_text("verdict failed", timeout=PATIENCE)
         await expect(page.locator("#waiting")).to_contain_text("error 1 of 1", timeout=PATIENCE)
+        await expect(page.locator("#summary")).to_contain_text("1 dead letter", timeout=PATIENCE)
         assert await accessibility_problems(page) == []
         await page.goto(f"{url}/tickets/long")
         assert await accessibility_problems(page) == []

@@ -146,6 +146,7 @@ class Overview:
             at=now_ms,
             level=summary.level,
             summary=summary.sentence,
+            headline=summary.headline,
             reasons=summary.reasons,
             ready=readiness.ok,
             worker=self._worker(),
@@ -158,6 +159,8 @@ class Overview:
             recent=recent_views(self._history.results),
             failures=failure_views(self._history.failures()),
             simulated_total=self._history.simulated,
+            simulated_lately=summary.simulated_lately,
+            dead_letters_total=self._history.dead_letters,
             **dict(parts),
         )
 

@@ -31,17 +31,33 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
+    """``headline`` is the sentence without simulated results, for those who tell of them apart."""
+
     level: Level
     sentence: str
+    headline: str
     reasons: tuple[str, ...]
+    simulated_lately: int
 
 
 def summarize(condition: Condition) -> Summary:
     """What an operator should hear first, and everything that is wrong."""
-    reasons = (*condition.stuck, *_troubles(condition))
+    troubles = (*condition.stuck, *_troubles(condition))
+    simulated = sum(bucket.simulated for bucket in condition.parts.history.buckets[-_SIMULATED_BUCKETS:])
+    reasons = (*troubles, *_simulations(simulated, condition))
     level = _level(condition, reasons)
+    return Summary(
+        level,
+        sentence=_sentence(level, reasons, condition),
+        headline=_sentence(level, troubles, condition),
+        reasons=reasons,
+        simulated_lately=simulated,
+    )
+
+
+def _sentence(level: Level, reasons: Sequence[str], condition: Condition) -> str:
     parts = [*(reasons or _what_is_done(condition, level)), *_load(condition)]
-    return Summary(level, f"{level.capitalize()}: {'; '.join(parts)}", tuple(reasons))
+    return f"{level.capitalize()}: {'; '.join(parts)}"
 
 
 def _level(condition: Condition, reasons: Sequence[str]) -> Level:
@@ -60,7 +76,6 @@ def _troubles(condition: Condition) -> list[str]:
         *_integrations_down(condition),
         *_types_held_up(condition),
         *_pauses(condition),
-        *_simulations(condition),
     ]
 
 
@@ -97,16 +112,15 @@ def _pauses(condition: Condition) -> list[str]:
     ]
 
 
-def _simulations(condition: Condition) -> list[str]:
-    simulated = sum(bucket.simulated for bucket in condition.parts.history.buckets[-_SIMULATED_BUCKETS:])
+def _simulations(simulated: int, condition: Condition) -> list[str]:
     minutes = _SIMULATED_BUCKETS * condition.parts.history.bucket_seconds / 60
     return [f"{count(simulated, 'result')} simulated in the last {minutes:.0f} min"] if simulated else []
 
 
 def _what_is_done(condition: Condition, level: Level) -> list[str]:
-    if level is Level.IDLE:
+    if level is Level.IDLE or (level is Level.DEGRADED and not condition.tickets):
         return [f"no tickets in {count(len(condition.parts.partitions), 'partition')}"]
-    if level in (Level.WORKING, Level.DRAINING):
+    if level in (Level.WORKING, Level.DEGRADED, Level.DRAINING):
         return [f"{condition.running:,} running"]
     return list(condition.not_ready) or ["no partitions"]
 

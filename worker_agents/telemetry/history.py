@@ -73,6 +73,7 @@ class History:
         self.results: deque[Result] = deque(maxlen=_RECENT_RESULTS)
         self.integrations: defaultdict[str, CallRecord] = defaultdict(CallRecord)
         self.simulated = 0
+        self.dead_letters = 0
         self.is_here: Callable[[str], bool] = lambda _: True
         self._clock = clock
         self._rng = rng or random.Random()
@@ -89,7 +90,7 @@ class History:
             events.FallbackUsed: self._fell_back,
             # These are told of tickets that may have ended already.
             events.DuplicateSeen: self._add_to_known,
-            events.DeadLettered: self._add_to_known,
+            events.DeadLettered: self._dead_lettered,
             events.ResultTrimmed: self._add_to_known,
         }
 
@@ -141,6 +142,10 @@ class History:
         timeline = self._timelines.get(event.ticket_id) or self._ended.get(event.ticket_id)
         if timeline is not None and len(timeline) < _TIMELINE:
             timeline.append((now_ms, event))
+
+    def _dead_lettered(self, now_ms: int, event: events.DeadLettered) -> None:
+        self.dead_letters += 1
+        self._add_to_known(now_ms, event)
 
     def _sweep(self) -> None:
         self._timelines = {key: value for key, value in self._timelines.items() if self.is_here(key)}

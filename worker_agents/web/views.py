@@ -161,6 +161,7 @@ class StatusDocument(Parts):
     at: int
     level: Level
     summary: str = Field(description="one sentence")
+    headline: str = Field(description="the sentence without simulated results, beside which a page tells of them apart")
     reasons: tuple[str, ...] = Field(description="what is wrong, most important first")
     ready: bool
     worker: WorkerView
@@ -173,6 +174,8 @@ class StatusDocument(Parts):
     recent: tuple[ResultView, ...] = Field(description="newest first")
     failures: tuple[FailureView, ...]
     simulated_total: int = Field(description="simulated results since the start")
+    simulated_lately: int = Field(description="of these, in the last 15 minutes: they make a worker degraded")
+    dead_letters_total: int = Field(description="dead letters written since the start")
 
 
 class TicketList(View):

@@ -12,6 +12,7 @@ from worker_agents.overview.summary import Condition, Summary, summarize
 from worker_agents.web.views import HistoryView, Level, Parts, PauseView
 
 MINUTE_MS = 60_000
+SIMULATED_NOW = HistoryView(bucket_seconds=60, buckets=(*(bucket() for _ in range(59)), bucket(simulated=3)))
 
 
 def condition(**changes: Any) -> Condition:
@@ -40,12 +41,14 @@ def said(**changes: Any) -> Summary:
 
 
 def test_nothing_to_do() -> None:
-    assert said() == Summary(Level.IDLE, "Idle: no tickets in 2 partitions", ())
+    sentence = "Idle: no tickets in 2 partitions"
+    assert said() == Summary(Level.IDLE, sentence, headline=sentence, reasons=(), simulated_lately=0)
 
 
 def test_at_work() -> None:
     summary = said(tickets=1_237, running=200, oldest_age=372.0)
-    assert summary == Summary(Level.WORKING, "Working: 200 running; 1,237 tickets, oldest 6 min", ())
+    sentence = "Working: 200 running; 1,237 tickets, oldest 6 min"
+    assert summary == Summary(Level.WORKING, sentence, headline=sentence, reasons=(), simulated_lately=0)
 
 
 def test_the_breaker_the_type_that_waits_and_the_load() -> None:
@@ -69,11 +72,37 @@ def test_partitions_that_are_not_open_come_first_with_their_reason() -> None:
 
 
 def test_simulated_results_are_told_for_a_quarter_of_an_hour() -> None:
-    recent = [bucket() for _ in range(59)] + [bucket(simulated=3)]
-    old = [bucket(simulated=3)] + [bucket() for _ in range(59)]
-    recently = said(history=HistoryView(bucket_seconds=60, buckets=tuple(recent)))
+    recently = said(history=SIMULATED_NOW)
     assert (recently.level, recently.reasons) == (Level.DEGRADED, ("3 results simulated in the last 15 min",))
-    assert said(history=HistoryView(bucket_seconds=60, buckets=tuple(old))).level is Level.IDLE
+    assert recently.simulated_lately == 3
+    old = [bucket(simulated=3)] + [bucket() for _ in range(59)]
+    once = said(history=HistoryView(bucket_seconds=60, buckets=tuple(old)))
+    assert (once.level, once.simulated_lately) == (Level.IDLE, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence", "headline"),
+    [
+        (
+            {},
+            "Degraded: 3 results simulated in the last 15 min",
+            "Degraded: no tickets in 2 partitions",
+        ),
+        (
+            {"tickets": 7, "running": 2, "oldest_age": 61.0},
+            "Degraded: 3 results simulated in the last 15 min; 7 tickets, oldest 1 min",
+            "Degraded: 2 running; 7 tickets, oldest 1 min",
+        ),
+        (
+            {"integrations": (integration("opa", breaker="half_open", breaker_since=NOW_MS - 9_000),)},
+            "Degraded: OPA breaker half open 9 s; 3 results simulated in the last 15 min",
+            "Degraded: OPA breaker half open 9 s",
+        ),
+    ],
+)
+def test_the_headline_leaves_simulated_results_to_others(changes: dict[str, Any], sentence: str, headline: str) -> None:
+    summary = said(history=SIMULATED_NOW, **changes)
+    assert (summary.sentence, summary.headline) == (sentence, headline)
 
 
 def test_a_paused_type_says_who_paused_it_and_for_how_long() -> None:

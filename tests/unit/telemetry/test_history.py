@@ -98,6 +98,13 @@ def test_the_last_hour_has_a_bucket_for_each_minute_also_where_nothing_happened(
     assert history.simulated == 1
 
 
+def test_dead_letters_are_counted_also_of_records_that_are_no_tickets() -> None:
+    history = History(VirtualClock())
+    history(events.DeadLettered("t-1", "internal", "broken"))
+    history(events.DeadLettered("", "undecodable", "no JSON"))
+    assert history.dead_letters == 2
+
+
 def test_failures_are_counted_by_type_and_reason_and_forgotten_after_an_hour() -> None:
     clock = VirtualClock()
     history = History(clock)

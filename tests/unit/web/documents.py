@@ -112,6 +112,7 @@ def status(**changes: Any) -> StatusDocument:
         "at": NOW_MS,
         "level": Level.WORKING,
         "summary": "Working: 1 running; 2 tickets, oldest 1 min",
+        "headline": "Working: 1 running; 2 tickets, oldest 1 min",
         "reasons": (),
         "ready": True,
         "worker": WorkerView(
@@ -129,6 +130,8 @@ def status(**changes: Any) -> StatusDocument:
         "recent": (result("t-0"),),
         "failures": (),
         "simulated_total": 0,
+        "simulated_lately": 0,
+        "dead_letters_total": 0,
         "history": HistoryView(bucket_seconds=60, buckets=tuple(bucket() for _ in range(60))),
     }
     return StatusDocument(**{**values, **changes})

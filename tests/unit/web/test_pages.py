@@ -53,10 +53,26 @@ async def test_the_front_page_says_how_the_worker_does(site: httpx.AsyncClient) 
     assert len(page.ids()) == len(set(page.ids())), "ids are unique"
 
 
-async def test_simulated_results_have_a_banner(site: httpx.AsyncClient, source: Source) -> None:
-    assert "simulated: an integration" not in (await site.get("/")).text
-    source.document = status(simulated_total=2, recent=(result("t-9", simulated=True),))
-    assert "2 results of this worker are simulated" in (await site.get("/")).text
+async def test_simulated_results_are_told_once_in_a_banner(site: httpx.AsyncClient, source: Source) -> None:
+    assert "of this worker" not in (await site.get("/")).text
+    source.document = status(
+        summary="Degraded: 2 results simulated in the last 15 min; 2 tickets",
+        headline="Degraded: 1 running; 2 tickets",
+        simulated_total=12,
+        simulated_lately=2,
+    )
+    text = Parsed((await site.get("/")).text).text
+    assert "12 results of this worker are simulated, 2 in the last 15 min: an integration was down or off" in text
+    assert "Degraded: 1 running; 2 tickets" in text
+    assert "results simulated" not in text
+
+
+async def test_dead_letters_are_counted_and_can_be_looked_at(site: httpx.AsyncClient, source: Source) -> None:
+    assert "/dead-letters" not in Parsed((await site.get("/")).text).attributes("a", "href")
+    source.document = status(dead_letters_total=1_234)
+    page = Parsed((await site.get("/")).text)
+    assert "1,234 dead letters of this worker since it started" in page.text
+    assert page.attributes("a", "href").count("/dead-letters") == 1
 
 
 async def test_a_breaker_that_is_open_says_since_when_and_why(site: httpx.AsyncClient, source: Source) -> None:
@@ -125,6 +141,7 @@ async def test_text_from_outside_is_only_ever_text(site: httpx.AsyncClient, sour
         partitions=(partition(0, why_not_open=EVIL, oldest_ticket_id=EVIL),),
         integrations=(integration("opa", last_failure=EVIL),),
         summary=EVIL,
+        headline=EVIL,
     )
     source.details[EVIL] = detail(EVIL, ticket=evil, checkpoint={EVIL: EVIL}, timeline=(entry,))
     for path in ("/", "/tickets/" + _quoted(EVIL), "/tickets/" + _quoted(EVIL + "?")):
@@ -163,7 +180,7 @@ async def test_the_stream_sends_everything_once_and_then_what_changed(site: http
     async with site.stream("GET", "/live") as stream, asyncio.timeout(10):
         events = _events(stream)
         assert set(await anext(events)) == set(OVERVIEW_SECTIONS)
-        source.document = status(summary="Degraded: OPA breaker open 3 s")
+        source.document = status(headline="Degraded: OPA breaker open 3 s")
         changed = await anext(events)
     assert stream.headers["content-type"].startswith("text/event-stream")
     assert list(changed) == ["summary"]
