@@ -11,8 +11,10 @@ from enum import StrEnum
 from typing import TypeVar
 
 from worker_agents import __version__
+from worker_agents.deletion_cost import PodDeletionCost
 from worker_agents.dispatch.dispatcher import Dispatcher
 from worker_agents.kafka.consumer import TicketConsumer
+from worker_agents.kafka.tasks import cancelled
 from worker_agents.kafka.worker import KafkaWorker
 from worker_agents.model.clock import Clock
 from worker_agents.model.hosts import in_url
@@ -80,7 +82,10 @@ class ApplicationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an application is made of; ``close`` ends the clients of external systems."""
+    """What an application is made of; ``close`` ends the clients of external systems.
+
+    ``deletion_cost`` is there where Kubernetes is to be told of the work in flight.
+    """
 
     kafka: KafkaWorker
     dispatcher: Dispatcher
@@ -88,6 +93,7 @@ class Parts:
     metrics: Metrics
     watchdog: LoopWatchdog
     close: Callable[[], Awaitable[None]]
+    deletion_cost: PodDeletionCost | None = None
 
 
 class Application:
@@ -119,12 +125,15 @@ class Application:
         """Serve until ``stop`` asks, then drain. Raises :class:`StartupError` when it cannot start."""
         self._stop = stop
         self.parts.watchdog.start()
+        cost = self.parts.deletion_cost
+        telling = None if cost is None else asyncio.create_task(cost.run(), name="deletion-cost")
         try:
             consumer = await self._start(stop)
             if consumer is not None:
                 await self._serve(consumer, stop)
         finally:
             self.stage = Stage.STOPPED
+            await cancelled(telling)
             await self.parts.http.stop()
             await self.parts.close()
             self.parts.watchdog.stop()

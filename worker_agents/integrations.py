@@ -15,6 +15,7 @@ from worker_agents.clients.command import CommandPolicy, CommandRunner
 from worker_agents.clients.git import Git, GitLimits
 from worker_agents.clients.http import HttpClient, HttpLimits
 from worker_agents.clients.http_tokens import FileToken, TokenSource, VaultToken
+from worker_agents.clients.kubernetes import KubernetesClient
 from worker_agents.clients.opa import OpaClient
 from worker_agents.clients.process import ProcessLimits
 from worker_agents.clients.trivy import Trivy
@@ -22,7 +23,9 @@ from worker_agents.clients.vault import KubernetesLogin, TokenLogin, VaultClient
 from worker_agents.clients.workspace import Workspaces
 from worker_agents.clients.workspace_scratch import ScratchDirectories
 from worker_agents.model.clock import Clock
+from worker_agents.model.errors import SettingsInvalid
 from worker_agents.model.git_urls import AllowedGitUrls
+from worker_agents.model.hosts import in_url
 from worker_agents.settings import Reference, Settings
 from worker_agents.telemetry.events import Emit
 from worker_agents.telemetry.masking import SecretMasker
@@ -51,6 +54,7 @@ class Integrations:
         self.opa = self._opa() if settings.opa_enabled else None
         self.argocd = self._argocd() if settings.argocd_enabled else None
         self.trivy = self._trivy() if settings.trivy_enabled else None
+        self.kubernetes = kubernetes_client(settings, emit) if settings.pod_deletion_cost_enabled else None
 
     async def close(self) -> None:
         """End all conversations and remove what lies about."""
@@ -58,6 +62,8 @@ class Integrations:
             await client.aclose()
         if self.vault is not None:
             await self.vault.aclose()
+        if self.kubernetes is not None:
+            await self.kubernetes.aclose()
         await asyncio.to_thread(self.scratch.close)
 
     def probe_now(self) -> None:
@@ -159,6 +165,29 @@ class Integrations:
                 return VaultToken(self.vault, path, key)
         token: SecretStr = getattr(self._settings, setting)
         return token or None
+
+
+def kubernetes_client(settings: Settings, emit: Emit) -> KubernetesClient:
+    """The API server of the cluster that this worker is a pod of; also used by the command line.
+
+    Raises :class:`SettingsInvalid` where the pod was not given what it takes.
+    """
+    directory = settings.service_account_directory
+    try:
+        return KubernetesClient.in_cluster(
+            f"https://{in_url(settings.kubernetes_service_host)}:{settings.kubernetes_service_port}",
+            namespace=settings.pod_namespace,
+            pod=settings.pod_name,
+            token_file=directory / "token",
+            authority=directory / "ca.crt",
+            emit=emit,
+        )
+    except OSError as error:
+        problem = (
+            f"POD_DELETION_COST_ENABLED: {directory / 'ca.crt'} cannot be read ({error.strerror or error}); the pod needs its service "
+            "account's token and certificates (automountServiceAccountToken)"
+        )
+        raise SettingsInvalid([problem]) from error
 
 
 def vault_client(settings: Settings, emit: Emit) -> VaultClient:

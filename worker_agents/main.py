@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from worker_agents.application import Application, ApplicationConfig, Parts
 from worker_agents.clients.code_forge import CodeForgeClient
 from worker_agents.clients.vault import VaultClient
+from worker_agents.deletion_cost import PodDeletionCost
 from worker_agents.dispatch.admission import AdmissionPolicy
 from worker_agents.dispatch.config import DispatchConfig, Ordering
 from worker_agents.dispatch.dispatcher import Dispatcher
@@ -88,6 +89,7 @@ def build(
         metrics=metrics,
         watchdog=LoopWatchdog(settings.event_loop_stall_seconds, bus.emit, log),
         close=partial(_close, integrations, tracing),
+        deletion_cost=_deletion_cost(integrations, dispatcher, clock, bus.emit),
     )
     config = ApplicationConfig(
         settings.worker_id, registry.types(), settings.http_advertised_host, settings.drain_timeout_seconds
@@ -109,6 +111,13 @@ def _service(
 ) -> Service:
     """What operators act on."""
     return Service(dispatcher, kafka.dead_letters, kafka.holders, drain=drain, probe=integrations.probe_now)
+
+
+def _deletion_cost(
+    integrations: Integrations, dispatcher: Dispatcher, clock: Clock, emit: Emit
+) -> PodDeletionCost | None:
+    pod = integrations.kubernetes
+    return None if pod is None else PodDeletionCost(pod, dispatcher, clock, emit)
 
 
 def _provide_gauges(status: WorkerStatus, parts: Parts, integrations: Integrations, task_types: Iterable[str]) -> None:

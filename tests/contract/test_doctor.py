@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.support.opa_server import running_opa
+from tests.support.pod_patches import ApiServer, api_server
 from tests.support.tools import TOOLS, tool
 from worker_agents.cli.doctor import examine
 from worker_agents.cli.doctor.findings import Finding
@@ -163,6 +165,48 @@ async def tls_server(authority: trustme.CA) -> AsyncIterator[int]:
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context) as server:
         yield server.sockets[0].getsockname()[1]
+
+
+# --- Kubernetes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(tmp_path) as server:
+        yield server
+
+
+async def test_a_pod_that_may_be_told_how_busy_it_is_and_is_not_told(kubernetes: ApiServer) -> None:
+    finding = await found("integrations.kubernetes", **kubernetes.environment)
+
+    assert (finding.level, finding.what) == ("ok", "pod flow/worker-0 may be told how busy it is")
+    (asked,) = kubernetes.patches
+    assert asked.path.endswith("/pods/worker-0?fieldManager=worker-agents&dryRun=All")
+
+
+async def test_a_pod_that_lacks_the_right_names_the_role(kubernetes: ApiServer) -> None:
+    kubernetes.status = HTTPStatus.FORBIDDEN
+    finding = await found("integrations.kubernetes", **kubernetes.environment)
+
+    assert finding.level == "warning"
+    assert "cannot be told how busy it is: kubernetes patch_pod: HTTP 403: pods is forbidden" in finding.what
+    assert "grant the verb patch on pods of namespace flow" in finding.advice
+
+
+async def test_a_pod_without_its_service_account_could_not_start(kubernetes: ApiServer, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").unlink()
+    finding = await found("integrations.kubernetes", **kubernetes.environment)
+
+    assert finding.level == "error"
+    assert "automountServiceAccountToken" in finding.what
+
+
+async def test_without_busy_pods_last_the_api_server_is_not_asked(kubernetes: ApiServer) -> None:
+    environment = kubernetes.environment | {"POD_DELETION_COST_ENABLED": "false"}
+    findings = (await examine(load_settings({**ONLY, **environment}), 10.0)).findings
+
+    assert [each for each in findings if each.check == "integrations.kubernetes"] == []
+    assert kubernetes.patches == []
 
 
 # --- OPA -------------------------------------------------------------------------------------------------------------

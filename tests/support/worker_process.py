@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from worker_agents import deletion_cost
 from worker_agents.application import StopRequest
 from worker_agents.executors.base import BaseTaskExecutor, ExecutionContext, Parameters
 from worker_agents.main import build
@@ -101,6 +102,7 @@ def show_tasks() -> None:
 
 async def run() -> None:
     settings = load_settings()
+    deletion_cost.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", deletion_cost.LOOK_SECONDS))
     configure_logging(settings.log_level, settings.log_format, settings.worker_id)
     application = build(settings, executors=[ProbeExecutor()])
     stop = StopRequest()

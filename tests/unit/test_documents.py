@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from typer.main import get_group
 
+from tests.support.queries import declared_series
 from worker_agents.cli.app import app as cli
 from worker_agents.settings import SettingRow, Settings, describe
 from worker_agents.settings.integrations import IntegrationSettings
 from worker_agents.settings.model import FIELDS, is_secret, variable_of
+from worker_agents.telemetry.metrics import PREFIX, declared
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
@@ -59,6 +61,13 @@ def test_every_variable_that_a_document_names_exists(name: str) -> None:
     unknown = set(VARIABLE.findall(TEXTS[name])) - known - READ_BY_CLIENTS - READ_BY_OTHERS - NO_VARIABLES
 
     assert not unknown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_that_a_document_names_exists(name: str) -> None:
+    known = {metric.name for metric in declared()} | declared_series().keys()
+
+    assert set(re.findall(rf"\b{PREFIX}_[a-z_]+", TEXTS[name])) - known == set()
 
 
 def test_what_clients_read_besides_settings_stands_in_their_code() -> None:

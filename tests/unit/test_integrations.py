@@ -14,7 +14,7 @@ from worker_agents.clients.http_tokens import FileToken, VaultToken
 from worker_agents.clients.trivy import ScanTarget
 from worker_agents.integrations import Integrations
 from worker_agents.model.clock import SystemClock
-from worker_agents.model.errors import WorkerStalled
+from worker_agents.model.errors import SettingsInvalid, WorkerStalled
 from worker_agents.settings import Reference, Settings, load_settings
 
 
@@ -69,6 +69,30 @@ async def test_a_plain_token_is_what_it_is() -> None:
     assert clients._token("code_forge_token") == settings.code_forge_token
     assert clients._token("opa_token") is None
     await clients.close()
+
+
+IN_A_POD = {
+    "POD_DELETION_COST_ENABLED": "true",
+    "POD_NAME": "worker-0",
+    "POD_NAMESPACE": "flow",
+    "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+}
+
+
+async def test_the_api_server_is_spoken_to_only_where_that_is_asked_for() -> None:
+    clients = integrations(**IN_A_POD | {"POD_DELETION_COST_ENABLED": "false"})
+
+    assert clients.kubernetes is None
+    await clients.close()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate\n"])
+def test_a_pod_without_its_service_account_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.crt").write_text(content)
+
+    with pytest.raises(SettingsInvalid, match=rf"POD_DELETION_COST_ENABLED: {tmp_path}/ca.crt cannot be read"):
+        integrations(**IN_A_POD, SERVICE_ACCOUNT_DIRECTORY=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["scratch", "workspaces", "commands"])

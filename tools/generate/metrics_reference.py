@@ -56,7 +56,7 @@ _LABELS = {
     "reason": _values(Reason),
     "outcome": "of an attempt: `completed`, `failed`, `retry`, `postponed`, `released`; "
     "of a call: `ok`, `rejected`, `unavailable`, `timeout`",
-    "integration": "`code_forge`, `opa`, `trivy`, `argocd`, `vault`, `test`",
+    "integration": "`code_forge`, `opa`, `trivy`, `argocd`, `vault`, `kubernetes`, `test`",
     "operation": "what was asked of the integration",
     "kind": f"of a duplicate: `done`, `in_flight`, `other_partition`; of an ignored record: {_values(Ignored)}; "
     "of an opening: `opened`, `retained`, `failed`",

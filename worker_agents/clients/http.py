@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -44,6 +46,7 @@ from worker_agents.telemetry.events import Emit, ExternalCall
 from worker_agents.telemetry.tracing import current_span, new_call_span
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+CONTENT_TYPE = "Content-Type"
 _NO_STREAM = httpx.ByteStream(b"")
 
 T = TypeVar("T")
@@ -72,7 +75,7 @@ class HttpLimits:
 class Call:
     """One request. ``operation`` is its name in metrics and messages.
 
-    ``reads_only`` marks a POST that starts nothing. ``accepted`` are statuses beside 2xx that the caller reads itself;
+    ``body`` is sent as JSON, under the name of a ``Content-Type`` among the headers where there is one. ``reads_only`` marks a POST that starts nothing. ``accepted`` are statuses beside 2xx that the caller reads itself;
     ``not_yet`` further ones that are worth a repetition. ``polls`` marks a call that is made again and again until
     something is over. ``before_repeat`` runs before each further try and may refuse
     it by raising: a call that starts remote work checks its lease again there.
@@ -128,7 +131,8 @@ class _Success(Generic[T]):
 class HttpClient:
     """Talks to one service. ``integration`` names it in metrics and messages; ``token`` is sent as bearer token.
 
-    ``breaker`` is asked before each try and told what came of it; without one every call is let through.
+    ``breaker`` is asked before each try and told what came of it; without one every call is let through. ``authority`` is a file with
+    the certificates (PEM) that the service is checked with, in place of those that everybody trusts.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class HttpClient:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         breaker: CircuitBreaker | None = None,
+        authority: Path | None = None,
     ) -> None:
         self._integration = integration
         self._emit = emit
@@ -156,7 +161,7 @@ class HttpClient:
         self._breaker = breaker
         # In front of httpcore's own queue, which is searched from end to end for every request that waits in it.
         self._places = asyncio.Semaphore(self._limits.connections)
-        self._client = _pooled_client(base_url, self._limits)
+        self._client = _pooled_client(base_url, self._limits, authority)
 
     async def send(self, call: Call, read: Callable[[Answer], T], *, within: float | None = None) -> T:
         """Make the call and return what ``read`` makes of the answer; it raises ``ValueError`` on nonsense.
@@ -315,7 +320,7 @@ def _report(permit: Permit, outcome: _Success[T] | Trouble) -> None:
             permit.failed(outcome.message)
 
 
-def _pooled_client(base_url: str, limits: HttpLimits) -> httpx.AsyncClient:
+def _pooled_client(base_url: str, limits: HttpLimits, authority: Path | None) -> httpx.AsyncClient:
     headers = {
         "User-Agent": f"worker-agents/{worker_agents.__version__}",
         "Accept": "application/json",
@@ -325,6 +330,7 @@ def _pooled_client(base_url: str, limits: HttpLimits) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=base_url,
         headers=headers,
+        verify=True if authority is None else ssl.create_default_context(cafile=authority),
         timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=limits.queue),
         limits=httpx.Limits(
             max_connections=limits.connections,
@@ -340,7 +346,8 @@ def _headers(call: Call, authorization: str | None) -> list[tuple[bytes, bytes]]
     headers = [(name.encode("ascii"), value.encode()) for name, value in call.headers.items()]
     if authorization is not None:
         headers.append((b"Authorization", authorization.encode("ascii")))
-    return headers if call.body is None else [*headers, (b"Content-Type", b"application/json")]
+    has_type = any(name.lower() == CONTENT_TYPE.lower() for name in call.headers)
+    return headers if call.body is None or has_type else [*headers, (CONTENT_TYPE.encode(), b"application/json")]
 
 
 async def _body_of(response: httpx.Response, limit: int) -> bytes:

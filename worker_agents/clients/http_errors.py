@@ -60,8 +60,8 @@ class Trouble:
     """One try failed. ``outcome`` is the label of ``ExternalCall``.
 
     ``repeats`` counts the further tries that it is worth in a call that may be repeated; ``may_have_acted`` is False
-    only when the server certainly did nothing; ``retry_after`` is the server's wish in seconds; ``is_unauthorised``
-    is a 401, which another token may help.
+    only when the server certainly did nothing; ``retry_after`` is the server's wish in seconds; ``status`` is that of a
+    rejection.
     """
 
     message: str
@@ -70,7 +70,12 @@ class Trouble:
     may_have_acted: bool = True
     retry_after: float | None = None
     evidence: Evidence = Evidence.DOWN
-    is_unauthorised: bool = False
+    status: int | None = None
+
+    @property
+    def is_unauthorised(self) -> bool:
+        """Another token may help."""
+        return self.status == 401
 
     @property
     def is_rejection(self) -> bool:
@@ -80,7 +85,7 @@ class Trouble:
         """The error that ends ``call``, e.g. ``code_forge generate``."""
         text = f"{call}: {self.message}" + (f" ({tries} tries)" if tries > 1 else "")
         if self.is_rejection:
-            return IntegrationRejected(text)
+            return IntegrationRejected(text, status=self.status)
         if self.may_have_acted and not repeatable:
             return UnknownOutcome(f"{text}; whether it took effect is not known")
         return IntegrationUnavailable(text, retry_after=self.retry_after)
@@ -100,7 +105,7 @@ def trouble_of_status(
         return Trouble(message, repeats=REPEATS_OF_A_FAULT if status == 500 else 0, retry_after=retry_after)
     if status < 400:
         message = f"HTTP {status}, a redirect or no answer at all: check the address"
-    return Trouble(message, "rejected", may_have_acted=False, evidence=evidence, is_unauthorised=status == 401)
+    return Trouble(message, "rejected", may_have_acted=False, evidence=evidence, status=status)
 
 
 def trouble_of_error(error: Exception) -> Trouble:
@@ -152,12 +157,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _detail(body: bytes) -> str:
-    """The server's own words where it has any (``{"detail": ...}``), on one line and without what we sent."""
+    """The server's own words where it has any, on one line and without what we sent.
+
+    They are ``{"detail": ...}``, or ``{"kind": "Status", "message": ...}`` of Kubernetes.
+    """
     try:
         document = read_json(body)
     except orjson.JSONDecodeError:
         return ""
-    detail = document.get("detail") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return ""
+    detail = document.get("message" if document.get("kind") == "Status" else "detail")
     words = _problems(detail) if isinstance(detail, list) else detail
     if not isinstance(words, str) or not words:
         return ""

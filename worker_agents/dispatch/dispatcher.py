@@ -17,6 +17,7 @@ from worker_agents.dispatch.pausing import Paused, PauseRequest, Pauses, Resumed
 from worker_agents.dispatch.retrying import Retried, RetryRequest
 from worker_agents.dispatch.scheduler import Scheduler, Slots
 from worker_agents.dispatch.slices import in_slices
+from worker_agents.dispatch.stakes import Stakes, stakes_of
 from worker_agents.model.clock import Cancellable, Clock
 from worker_agents.telemetry.events import Emit
 from worker_agents.telemetry.tracing import BeginTrace, TraceContext
@@ -100,6 +101,14 @@ class Dispatcher:
     def quiet(self) -> None:
         """Start no more tickets, for good; what runs goes on."""
         self._quiet = True
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._quiet
+
+    def at_stake(self) -> Stakes:
+        """What would become of the running tickets if this worker went now."""
+        return stakes_of(self._jobs())
 
     def cancel(self, request: CancelRequest) -> Cancelled:
         """Give a ticket up for good, in whichever partition of this worker it is."""

@@ -157,9 +157,16 @@ class Postponed(TaskError):
 
 
 class IntegrationRejected(TaskError):
-    """An external system says that our request is wrong (4xx). Not an outage: never simulated."""
+    """An external system says that our request is wrong (4xx). Not an outage: never simulated.
+
+    ``status`` is the HTTP status, where there was one.
+    """
 
     reason = Reason.DEPENDENCY_REJECTED
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CredentialsUnavailable(TaskError):

@@ -9,6 +9,7 @@ _LABELS = {
     "trivy": "Trivy",
     "vault": "Vault",
     "git": "Git",
+    "kubernetes": "Kubernetes",
     "test": "Test programs",
 }
 

@@ -140,8 +140,22 @@ def _tracing(settings: Settings) -> Iterator[Contradiction]:
 def _enabled(settings: Settings) -> Iterator[Contradiction]:
     if settings.argocd_enabled and not settings.argocd_url:
         yield Contradiction(("argocd_url", "argocd_enabled"), "is needed with ARGOCD_ENABLED=true")
+    if settings.pod_deletion_cost_enabled:
+        yield from _missing_of_pod(settings)
     if settings.vault_enabled and not settings.vault_address:
         yield Contradiction(("vault_address", "vault_enabled"), "is needed with VAULT_ENABLED=true")
+
+
+def _missing_of_pod(settings: Settings) -> Iterator[Contradiction]:
+    enabled = "POD_DELETION_COST_ENABLED=true"
+    for name, field in (("pod_name", "metadata.name"), ("pod_namespace", "metadata.namespace")):
+        if not getattr(settings, name):
+            yield Contradiction((name, "pod_deletion_cost_enabled"), f"is needed with {enabled} (fieldRef: {field})")
+    if not settings.kubernetes_service_host:
+        yield Contradiction(
+            ("pod_deletion_cost_enabled", "kubernetes_service_host"),
+            "is true, but this is no container of Kubernetes: KUBERNETES_SERVICE_HOST is unset",
+        )
 
 
 def _vault_references(settings: Settings) -> Iterator[Contradiction]:

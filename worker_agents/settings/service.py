@@ -6,15 +6,18 @@ import re
 import secrets
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from worker_agents.settings.values import (
+    Directory,
     Host,
     KeyValuePairs,
     LowerCase,
     PemFile,
+    PodName,
     Port,
     Seconds,
     SecretPairs,
@@ -69,6 +72,23 @@ class ServiceSettings(BaseModel):
         "the pod's IP. Unset: the host name.",
     )
     admin_token: Token = Field(SecretStr(""), description="Bearer token for actions. Unset: actions are off.")
+    pod_deletion_cost_enabled: bool = Field(
+        False,
+        description="Tell Kubernetes how much work this pod holds, so that scaling down takes idle ones first; needs the verb patch on "
+        "pods.",
+    )
+    pod_name: PodName = Field("", description="Name of this worker's pod (fieldRef: metadata.name).")
+    pod_namespace: PodName = Field("", description="Namespace of this worker's pod (fieldRef: metadata.namespace).")
+    kubernetes_service_host: Host = Field(
+        "", description="Host of the Kubernetes API server, as every container is told."
+    )
+    kubernetes_service_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        443, description="Port of the Kubernetes API server, as every container is told."
+    )
+    service_account_directory: Directory = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        description="Directory with the service account's token, and ca.crt for the Kubernetes API server.",
+    )
     log_level: Annotated[LogLevel, UpperCase] = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     log_format: Annotated[LogFormat, LowerCase] = Field(
         default_factory=_format_for_reader, description="json or console. Unset: console on a terminal, else json."

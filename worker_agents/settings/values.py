@@ -20,6 +20,7 @@ _LONGEST_WAIT = 30 * 86_400
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+_POD_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 _PAIR = re.compile(r"[^=\s,]+\s*=[^,]*")
 _HIGHEST_PORT = 65_535
@@ -92,7 +93,9 @@ def _check_servers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_host(value: str) -> str:
-    """Where others reach this process: an IPv6 address loses its brackets."""
+    """A host name or an address; an IPv6 address loses its brackets."""
+    if not value:
+        return value
     has_brackets = value.startswith("[") and value.endswith("]")
     address = ip_of(value[1:-1] if has_brackets else value)
     if address is not None and address.is_unspecified:
@@ -105,6 +108,12 @@ def _check_host(value: str) -> str:
 def _check_topic(value: str) -> str:
     if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
         raise ValueError("must be a topic name: up to 249 of the characters a-z A-Z 0-9 . _ -")
+    return value
+
+
+def _check_pod_name(value: str) -> str:
+    if value and not _POD_NAME.fullmatch(value):
+        raise ValueError("must be a name of Kubernetes: up to 253 of the characters a-z 0-9 . -")
     return value
 
 
@@ -174,6 +183,7 @@ Servers = Annotated[NonEmptyList, AfterValidator(_check_servers)]
 Host = Annotated[str, AfterValidator(_check_host)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 WorkerId = Annotated[str, AfterValidator(_check_worker_id)]
+PodName = Annotated[str, AfterValidator(_check_pod_name)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Directory = Annotated[Path, AfterValidator(_check_directory)]
 GitUrls = Annotated[TextList, AfterValidator(_check_git_urls)]

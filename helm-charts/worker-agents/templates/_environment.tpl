@@ -110,6 +110,7 @@ GIT_SSL_CAINFO: {{ include "worker-agents.directory" "trusted" }}/{{ .key }}
 
 {{- define "worker-agents.environment.service" -}}
 POD_DELETION_COST_ENABLED: {{ .Values.podDeletionCost.enabled | toJson }}
+SERVICE_ACCOUNT_DIRECTORY: {{ .Values.podDeletionCost.serviceAccountDirectory | toJson }}
 {{- with .Values.config }}
 HTTP_HOST: {{ .http.host | toJson }}
 HTTP_PORT: {{ .http.port | toJson }}

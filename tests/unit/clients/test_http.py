@@ -294,6 +294,17 @@ async def test_a_request_that_cannot_be_written_is_refused_not_repeated() -> Non
 
 
 @respx.mock
+async def test_the_words_of_kubernetes_are_told_too(service: Service) -> None:
+    status = {"kind": "Status", "message": 'pods "worker-0"\nis forbidden', "reason": "Forbidden"}
+    respx.get(f"{URL}/thing").mock(return_value=httpx.Response(403, json=status))
+
+    with pytest.raises(IntegrationRejected, match=r'HTTP 403: pods "worker-0" is forbidden$') as raised:
+        await service.send(READ)
+
+    assert raised.value.status == 403
+
+
+@respx.mock
 @pytest.mark.parametrize("detail", [None, 5, {"why": "secret"}, ""])
 async def test_details_that_are_no_text_are_left_out(service: Service, detail: object) -> None:
     respx.get(f"{URL}/thing").mock(return_value=httpx.Response(400, json={"detail": detail}))

@@ -64,6 +64,9 @@ def problems(environ: dict[str, str]) -> list[str]:
         ("TEST_WORKSPACE_ROOT", "workspace", "must be an absolute path"),
         ("TEST_WORKSPACE_ROOT", "/", "must be an absolute path, and not the root directory"),
         ("WORKER_ID", "worker one", "must be up to 200 of the characters"),
+        ("POD_NAME", "worker/../../secrets", "must be a name of Kubernetes"),
+        ("POD_NAMESPACE", "Flow", "must be a name of Kubernetes"),
+        ("KUBERNETES_SERVICE_PORT", "tcp://10.96.0.1:443", "must be a whole number"),
         ("ADMIN_TOKEN", f"{SECRET}\nX-Injected: 1", "contains a character that cannot be sent in an HTTP header"),
     ],
 )
@@ -100,6 +103,18 @@ def test_every_interface_is_no_host_to_advertise(value: str) -> None:
         ),
         ({"ARGOCD_ENABLED": "true"}, "ARGOCD_URL: is needed with ARGOCD_ENABLED=true"),
         ({"VAULT_ENABLED": "true"}, "VAULT_ADDRESS: is needed with VAULT_ENABLED=true"),
+        (
+            {"POD_DELETION_COST_ENABLED": "true", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_NAMESPACE": "flow"},
+            "POD_NAME: is needed with POD_DELETION_COST_ENABLED=true (fieldRef: metadata.name)",
+        ),
+        (
+            {"POD_DELETION_COST_ENABLED": "true", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_NAME": "worker-0"},
+            "POD_NAMESPACE: is needed with POD_DELETION_COST_ENABLED=true (fieldRef: metadata.namespace)",
+        ),
+        (
+            {"POD_DELETION_COST_ENABLED": "true", "POD_NAME": "worker-0", "POD_NAMESPACE": "flow"},
+            "POD_DELETION_COST_ENABLED: is true, but this is no container of Kubernetes: KUBERNETES_SERVICE_HOST is unset",
+        ),
         (
             {"KAFKA_RESULTS_TOPIC": "execution.tickets"},
             "KAFKA_RESULTS_TOPIC: is execution.tickets like KAFKA_TICKETS_TOPIC; each topic needs its own name",

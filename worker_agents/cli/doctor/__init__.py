@@ -16,9 +16,11 @@ from itertools import chain
 from worker_agents.cli.access import complete
 from worker_agents.cli.doctor.checks import Check, run_check, run_checks
 from worker_agents.cli.doctor.clock import Readings, judge_clock
+from worker_agents.cli.doctor.executors import executor_checks
 from worker_agents.cli.doctor.findings import Finding, Level, count
 from worker_agents.cli.doctor.integrations import service_checks
 from worker_agents.cli.doctor.kafka_checks import KafkaExamination
+from worker_agents.cli.doctor.kubernetes import kubernetes_checks
 from worker_agents.cli.doctor.machine import machine_checks
 from worker_agents.cli.doctor.programs import program_checks
 from worker_agents.cli.doctor.report import in_order, print_document, print_findings
@@ -74,7 +76,9 @@ async def examine(settings: Settings, seconds: float) -> Diagnosis:
     checks = [
         Check.of("settings.all", lambda: judge_settings(resolved)),
         Check.of("lifecycle.drain", lambda: judge_drain(resolved)),
+        *executor_checks(resolved),
         *service_checks(resolved, readings, unread, seconds),
+        *kubernetes_checks(resolved),
         *program_checks(resolved, readings, unread, seconds),
         *machine_checks(resolved),
     ]

@@ -88,3 +88,14 @@ class TopicCreated(Event):
     event: ClassVar[str] = "topic_created"
     topic: str
     partitions: int
+
+
+@struct
+class PodDeletionCostFailed(Event):
+    """The worker's pod could not be told how busy it is: scaling down may take a busy pod. ``kind`` is told once, until it is over."""
+
+    event: ClassVar[str] = "pod_deletion_cost_error"
+    level: ClassVar[int] = logging.WARNING
+    kind: str
+    error: str
+    advice: str

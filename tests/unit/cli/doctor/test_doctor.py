@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -220,6 +222,30 @@ def test_the_document_for_programs() -> None:
     by_level = [sum(each["level"] == level for each in document["findings"]) for level in Level]
     assert by_level == list(document["counts"].values())
     assert "a-very-secret-token" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("served", "level", "words"),
+    [
+        (
+            "EXECUTE,BREW",
+            "error",
+            "SUPPORTED_TASK_TYPES: no executor for BREW (there are: BUILD, DEPLOY, EXECUTE, TEST",
+        ),
+        ("test,BUILD", "ok", "every task type that is served has an executor: BUILD, TEST"),
+        ("", "ok", "every task type that is served has an executor: BUILD, DEPLOY, EXECUTE, TEST, VALIDATE"),
+    ],
+)
+def test_a_type_that_nobody_can_work_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str, level: str, words: str
+) -> None:
+    """And looking makes nothing: the root of checkouts is made by a worker."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    document = json.loads(doctor("--json", SUPPORTED_TASK_TYPES=served).stdout)
+    found = {each["check"]: each for each in document["findings"]}["settings.task_types"]
+
+    assert (found["level"], words in found["what"]) == (level, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_switched_off_says_what_its_tickets_get() -> None:
