@@ -99,6 +99,23 @@ def test_a_settled_offset_that_never_arrives_holds_nothing_back() -> None:
     assert tracker.watermark() == 6
 
 
+def test_what_is_settled_behind_the_head_stays_so_while_others_are_known_ahead() -> None:
+    tracker = OffsetTracker(0, settled=[5])
+    for offset in (0, 1):
+        tracker.begin(offset)
+    tracker.settle(1)
+    tracker.begin(2)
+    assert (tracker.unsettled, tracker.settled_ahead) == (2, 1)
+    tracker.settle(0)
+    assert tracker.watermark() == 2
+
+
+def test_a_log_that_is_cut_off_before_what_is_settled_takes_that_with_it() -> None:
+    tracker = OffsetTracker(0, settled=[3, 10**12])
+    tracker.begin(10**12 + 1)
+    assert (tracker.unsettled, tracker.settled_ahead) == (1, 0)
+
+
 def test_the_watermark_waits_for_the_slowest() -> None:
     tracker = OffsetTracker()
     for offset in range(5):
