@@ -25,7 +25,6 @@ from worker_agents.clients.workspace_scratch import ScratchDirectories
 from worker_agents.model.clock import Clock
 from worker_agents.model.errors import SettingsInvalid
 from worker_agents.model.git_urls import AllowedGitUrls
-from worker_agents.model.hosts import in_url
 from worker_agents.settings import Reference, Settings
 from worker_agents.telemetry.events import Emit
 from worker_agents.telemetry.masking import SecretMasker
@@ -175,7 +174,7 @@ def kubernetes_client(settings: Settings, emit: Emit) -> KubernetesClient:
     directory = settings.service_account_directory
     try:
         return KubernetesClient.in_cluster(
-            f"https://{in_url(settings.kubernetes_service_host)}:{settings.kubernetes_service_port}",
+            settings.kubernetes_api_url,
             namespace=settings.pod_namespace,
             pod=settings.pod_name,
             token_file=directory / "token",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.chart import BY_KUBERNETES, CASES, CHART, Manifest, environment_of, render, secret_data, the
+from tests.support.chart import CASES, CHART, Manifest, environment_of, render, secret_data, the
 from worker_agents.settings import Settings, load_settings
 from worker_agents.settings.model import FIELDS, variable_of
 
@@ -51,8 +51,7 @@ def test_the_config_map_and_the_secret_alone_are_accepted_too(manifests: list[Ma
     elsewhere = {} if case.stem == "inline-secrets" else IN_SECRETS_OF_OTHERS
     secrets = elsewhere | secret_data(manifests, the(manifests, "Deployment")["metadata"]["name"])
 
-    from_the_pod = {"POD_NAME": "worker-0", "POD_NAMESPACE": "flow", **BY_KUBERNETES}
-    load_settings({name: value for name, value in config_map.items() if name not in files} | secrets | from_the_pod)
+    load_settings({name: value for name, value in config_map.items() if name not in files} | secrets)
 
 
 def test_nothing_but_settings_is_told(environment: dict[str, str]) -> None:
@@ -74,7 +73,7 @@ def test_the_value_set_with_everything_leaves_no_setting_at_its_default() -> Non
     same = {name for name in VARIABLES if told[name] == usual.get(name)}
 
     # These come from the pod, or are on by default and needed by what else is set.
-    from_the_pod = {"POD_NAME", "POD_NAMESPACE", *BY_KUBERNETES}
+    from_the_pod = {"POD_NAME", "POD_NAMESPACE"}
     assert same == from_the_pod | {"CODE_FORGE_ENABLED", "OPA_ENABLED", "TRIVY_ENABLED"}
 
 
@@ -89,7 +88,7 @@ def test_what_is_not_set_is_the_workers_own_default() -> None:
             "otel_resource_attributes",
         ),
         *("test_workspace_root", "scratch_directory", "trivy_cache_dir", "log_format", "worker_id"),
-        *("http_advertised_host", "pod_name", "pod_namespace", "kubernetes_service_host", "kubernetes_service_port"),
+        *("http_advertised_host", "pod_name", "pod_namespace"),
     }
 
     differing = {name for name in FIELDS if getattr(given, name) != getattr(Settings(), name)}

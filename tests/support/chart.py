@@ -83,13 +83,9 @@ def worker_of(manifests: list[Manifest]) -> Manifest:
 # --- environment -------------------------------------------------------------------------------------------------
 
 
-BY_KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
-"""What the kubelet tells every container, whatever its pod says."""
-
-
 def environment_of(manifests: list[Manifest], elsewhere: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the worker's process would see, as a kubelet puts it together; ``elsewhere`` are values of Secrets that are not the chart's."""
-    environment: dict[str, str] = {**BY_KUBERNETES, **the(manifests, "ConfigMap")["data"]}
+    environment: dict[str, str] = dict(the(manifests, "ConfigMap")["data"])
     for entry in worker_of(manifests)["env"]:
         environment[entry["name"]] = _value(entry, manifests, elsewhere or {}, environment)
     return environment

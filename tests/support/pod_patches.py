@@ -43,8 +43,7 @@ class ApiServer:
             "POD_DELETION_COST_ENABLED": "true",
             "POD_NAME": "worker-0",
             "POD_NAMESPACE": "flow",
-            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-            "KUBERNETES_SERVICE_PORT": str(self.port),
+            "KUBERNETES_API_URL": f"https://127.0.0.1:{self.port}",
             "SERVICE_ACCOUNT_DIRECTORY": str(self.service_account),
         }
 

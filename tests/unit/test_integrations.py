@@ -75,7 +75,6 @@ IN_A_POD = {
     "POD_DELETION_COST_ENABLED": "true",
     "POD_NAME": "worker-0",
     "POD_NAMESPACE": "flow",
-    "KUBERNETES_SERVICE_HOST": "10.96.0.1",
 }
 
 

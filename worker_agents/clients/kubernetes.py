@@ -103,10 +103,7 @@ class KubernetesClient:
             case PatchTrouble.REFUSED:
                 return "see what the API server minds"
             case PatchTrouble.UNAVAILABLE:
-                return (
-                    "see whether the API server is reachable from the pod at KUBERNETES_SERVICE_HOST and "
-                    "KUBERNETES_SERVICE_PORT: network policies"
-                )
+                return "see whether the pod reaches the API server at KUBERNETES_API_URL: DNS, network policies"
 
 
 def _is_done(_: Answer) -> None:

@@ -151,11 +151,6 @@ def _missing_of_pod(settings: Settings) -> Iterator[Contradiction]:
     for name, field in (("pod_name", "metadata.name"), ("pod_namespace", "metadata.namespace")):
         if not getattr(settings, name):
             yield Contradiction((name, "pod_deletion_cost_enabled"), f"is needed with {enabled} (fieldRef: {field})")
-    if not settings.kubernetes_service_host:
-        yield Contradiction(
-            ("pod_deletion_cost_enabled", "kubernetes_service_host"),
-            "is true, but this is no container of Kubernetes: KUBERNETES_SERVICE_HOST is unset",
-        )
 
 
 def _vault_references(settings: Settings) -> Iterator[Contradiction]:

@@ -79,11 +79,9 @@ class ServiceSettings(BaseModel):
     )
     pod_name: PodName = Field("", description="Name of this worker's pod (fieldRef: metadata.name).")
     pod_namespace: PodName = Field("", description="Namespace of this worker's pod (fieldRef: metadata.namespace).")
-    kubernetes_service_host: Host = Field(
-        "", description="Host of the Kubernetes API server, as every container is told."
-    )
-    kubernetes_service_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        443, description="Port of the Kubernetes API server, as every container is told."
+    kubernetes_api_url: Url = Field(
+        "https://kubernetes.default.svc",
+        description="Address of the Kubernetes API server, for POD_DELETION_COST_ENABLED.",
     )
     service_account_directory: Directory = Field(
         Path("/var/run/secrets/kubernetes.io/serviceaccount"),

@@ -109,7 +109,7 @@ GIT_SSL_CAINFO: {{ include "worker-agents.directory" "trusted" }}/{{ .key }}
 {{- end -}}
 
 {{- define "worker-agents.environment.service" -}}
-POD_DELETION_COST_ENABLED: {{ .Values.podDeletionCost.enabled | toJson }}
+KUBERNETES_API_URL: {{ .Values.podDeletionCost.apiUrl | toJson }}
 SERVICE_ACCOUNT_DIRECTORY: {{ .Values.podDeletionCost.serviceAccountDirectory | toJson }}
 {{- with .Values.config }}
 HTTP_HOST: {{ .http.host | toJson }}

@@ -27,6 +27,9 @@ refuses the list, and the worker a secret that comes by X and X_FILE. */}}
   valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+# Not in the ConfigMap: it takes the names above.
+- name: POD_DELETION_COST_ENABLED
+  value: {{ .Values.podDeletionCost.enabled | quote }}
 - name: HTTP_ADVERTISED_HOST
   {{- if .Values.config.http.advertisedHost }}
   value: {{ .Values.config.http.advertisedHost | quote }}

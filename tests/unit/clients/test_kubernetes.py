@@ -106,8 +106,8 @@ async def test_a_token_that_was_rotated_is_used_from_the_next_call_on(world: Wor
         (httpx.Response(409, text="<html>"), "refused", "HTTP 409", "see what the API server minds"),
         (httpx.Response(401), "unauthenticated", "HTTP 401", "automountServiceAccountToken"),
         (httpx.Response(429), "unavailable", "HTTP 429", "network policies"),
-        (httpx.Response(500), "unavailable", "HTTP 500", "KUBERNETES_SERVICE_HOST"),
-        (httpx.ConnectError("refused"), "unavailable", "no connection: refused", "KUBERNETES_SERVICE_PORT"),
+        (httpx.Response(500), "unavailable", "HTTP 500", "KUBERNETES_API_URL"),
+        (httpx.ConnectError("refused"), "unavailable", "no connection: refused", "network policies"),
         (httpx.ReadTimeout("late"), "unavailable", "no answer in time", "network policies"),
     ],
 )

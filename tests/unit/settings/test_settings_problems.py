@@ -66,7 +66,7 @@ def problems(environ: dict[str, str]) -> list[str]:
         ("WORKER_ID", "worker one", "must be up to 200 of the characters"),
         ("POD_NAME", "worker/../../secrets", "must be a name of Kubernetes"),
         ("POD_NAMESPACE", "Flow", "must be a name of Kubernetes"),
-        ("KUBERNETES_SERVICE_PORT", "tcp://10.96.0.1:443", "must be a whole number"),
+        ("KUBERNETES_API_URL", "tcp://10.96.0.1:443", "must be an address"),
         ("ADMIN_TOKEN", f"{SECRET}\nX-Injected: 1", "contains a character that cannot be sent in an HTTP header"),
     ],
 )
@@ -104,16 +104,12 @@ def test_every_interface_is_no_host_to_advertise(value: str) -> None:
         ({"ARGOCD_ENABLED": "true"}, "ARGOCD_URL: is needed with ARGOCD_ENABLED=true"),
         ({"VAULT_ENABLED": "true"}, "VAULT_ADDRESS: is needed with VAULT_ENABLED=true"),
         (
-            {"POD_DELETION_COST_ENABLED": "true", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_NAMESPACE": "flow"},
+            {"POD_DELETION_COST_ENABLED": "true", "POD_NAMESPACE": "flow"},
             "POD_NAME: is needed with POD_DELETION_COST_ENABLED=true (fieldRef: metadata.name)",
         ),
         (
-            {"POD_DELETION_COST_ENABLED": "true", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_NAME": "worker-0"},
+            {"POD_DELETION_COST_ENABLED": "true", "POD_NAME": "worker-0"},
             "POD_NAMESPACE: is needed with POD_DELETION_COST_ENABLED=true (fieldRef: metadata.namespace)",
-        ),
-        (
-            {"POD_DELETION_COST_ENABLED": "true", "POD_NAME": "worker-0", "POD_NAMESPACE": "flow"},
-            "POD_DELETION_COST_ENABLED: is true, but this is no container of Kubernetes: KUBERNETES_SERVICE_HOST is unset",
         ),
         (
             {"KAFKA_RESULTS_TOPIC": "execution.tickets"},
