@@ -91,10 +91,13 @@ class _Home:
 
 
 def _private(base: Path) -> Path:
-    """``base``, made if need be. It may lie in a directory for everyone: somebody else's, or a link, is refused."""
+    """``base``, made if need be. It may lie in a directory for everyone: somebody else's, or a link, is refused.
+
+    Root's is not: that is what a volume mounted for us looks like, and root could do anything anyway.
+    """
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = base.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, "it is a link, or belongs to another user")
     return base.resolve()
 

@@ -278,19 +278,34 @@ async def test_closing_leaves_nothing(
 
 
 async def test_a_directory_that_belongs_to_others_is_not_used(
-    root: Path, repository: Repository, tmp_path: Path
+    root: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     if os.geteuid() == 0:
         os.chown(elsewhere, NOBODY, NOBODY)
-    foreign = elsewhere if os.geteuid() == 0 else Path("/usr")
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: elsewhere.stat().st_uid + 1)
     workspaces = Workspaces(
-        root, scratch=ScratchDirectories(foreign), allowed=AllowedGitUrls([repository.url]), git=Git(environment={})
+        root, scratch=ScratchDirectories(elsewhere), allowed=AllowedGitUrls([repository.url]), git=Git(environment={})
     )
     with pytest.raises(TaskError, match=r"no scratch directory can be made .*belongs to another user"):
         async with workspaces.source(working_dir=None, repo_url=repository.url, revision=None, log=quiet):
             pytest.fail("entered")
+
+
+async def test_a_volume_that_root_mounted_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes' emptyDir and a tmpfs belong to root, whoever the worker's user is."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    else:
+        monkeypatch.setattr(Path, "lstat", lambda _: os.lstat("/usr"))
+    scratch = ScratchDirectories(volume)
+    async with scratch.fresh() as directory:
+        assert directory.is_relative_to(volume)
+    scratch.close()
 
 
 async def test_a_link_that_others_prepared_is_not_used(
