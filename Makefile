@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos fuzz mutants check format generate tools bench lock release-check clean
+.PHONY: help setup demo test unit chaos fuzz mutants check format generate image tools bench lock release-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,15 +58,23 @@ mutants: $(READY) ## Change the pure modules in every small way and see which ch
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
 
+image: ## Build the container image with docker, or BUILDER=podman or buildah
+	tools/build-image
+
 tools: ## Install the external programs that tests use into .tools/bin
 	tools/install-tools
 
 bench: $(READY) ## Measure throughput, CPU time and memory, and recovery
 	$(BIN)/python -m benchmarks
 
-lock: $(READY) ## Resolve all dependencies anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
-		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+# The image needs a part of the lock file: what the service needs to run, and what its wheel is built with.
+lock: $(READY) ## Resolve all dependencies anew into requirements.lock, and its parts for the image
+	$(LOCK) --upgrade --all-extras --output-file requirements.lock pyproject.toml
+	$(LOCK) --constraints requirements.lock --output-file requirements-runtime.lock pyproject.toml
+	$(LOCK) --constraints requirements.lock --output-file requirements-build.lock --group build
 
 release-check: $(READY) ## Build what a release would be, look into it, install it, and say what is wrong: docs/releasing.md
 	$(BIN)/python -m tools.release_check

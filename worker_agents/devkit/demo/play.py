@@ -52,9 +52,7 @@ async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
 
 async def _demo(screen: Screen, programs: Programs, *, keep: bool) -> int:
     async with stage(programs, screen.step) as built:
-        story = Story(built.settings, secret=built.planted_key)
-        await _play(built, story, screen)
-        problems = await _settled_story(built, story)
+        story, problems = await played(built, screen)
         seconds = screen.seconds
         show_endings(screen, story, problems)
         await show_where_to_look(screen, built, story)
@@ -74,6 +72,13 @@ async def _demo(screen: Screen, programs: Programs, *, keep: bool) -> int:
 
 
 # --- the play --------------------------------------------------------------------------------------------------------
+
+
+async def played(built: Stage, screen: Screen) -> tuple[Story, list[str]]:
+    """What became of all tickets, once they are settled or the time is over, and what is not as it should be."""
+    story = Story(built.settings, secret=built.planted_key)
+    await _play(built, story, screen)
+    return story, await _settled_story(built, story)
 
 
 async def _play(built: Stage, story: Story, screen: Screen) -> None:

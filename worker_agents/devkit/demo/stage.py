@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +26,14 @@ from worker_agents.settings import Settings
 from worker_agents.settings.model import FIELDS, is_secret, variable_of
 
 WORKER_ID = "demo-worker"
+LOG = "worker.log"
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _LOG_TAIL_LINES = 15
+
+
+Hire = Callable[[Mapping[str, str], Path], ChildProcess]
+"""Makes the worker, not started yet: of its settings, and of the folder that they name places in."""
 
 
 class DemoFailed(Exception):
@@ -110,12 +115,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(programs: Programs, tell: Tell) -> AsyncIterator[Stage]:
-    """Everything started; ``tell`` hears of each step. Call it in the main thread (see :class:`ChildProcess`)."""
+async def stage(programs: Programs, tell: Tell, hire: Hire | None = None) -> AsyncIterator[Stage]:
+    """Everything started; ``tell`` hears of each step. Call it in the main thread (see :class:`ChildProcess`).
+
+    The worker is the one that ``hire`` makes, by default a process of this very program.
+    """
     with tempfile.TemporaryDirectory(prefix="worker-agents-demo-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         async with EmbeddedKafka(on_progress=tell) as kafka, services(programs, folder, tell) as running:
-            built = _with_worker(kafka, running, programs, folder)
+            built = _with_worker(kafka, running, programs, folder, hire or _process(programs))
             tell("starting a worker")
             built.worker.start()
             try:
@@ -126,7 +134,7 @@ async def stage(programs: Programs, tell: Tell) -> AsyncIterator[Stage]:
                 built.worker.kill()
 
 
-def _with_worker(kafka: EmbeddedKafka, running: Services, programs: Programs, folder: Path) -> Stage:
+def _with_worker(kafka: EmbeddedKafka, running: Services, programs: Programs, folder: Path, hire: Hire) -> Stage:
     (port,) = free_ports(1)
     workspace = folder / "workspace"
     key = write_workspace(workspace)
@@ -149,11 +157,16 @@ def _with_worker(kafka: EmbeddedKafka, running: Services, programs: Programs, fo
         "HTTP_PORT": str(port),
         "LOG_FORMAT": "json",
     }
-    log = folder / "worker.log"
-    command = [sys.executable, "-m", "worker_agents.cli", "run"]
-    path = _search_path(programs.trivy, os.environ.get("PATH", os.defpath))
-    worker = ChildProcess(command, log=log, env={**_unset_settings(), **environment, "PATH": path})
-    return Stage(kafka, running, key, worker, log, port, environment)
+    return Stage(kafka, running, key, hire(environment, folder), folder / LOG, port, environment)
+
+
+def _process(programs: Programs) -> Hire:
+    def hire(environment: Mapping[str, str], folder: Path) -> ChildProcess:
+        command = [sys.executable, "-m", "worker_agents.cli", "run"]
+        path = _search_path(programs.trivy, os.environ.get("PATH", os.defpath))
+        return ChildProcess(command, log=folder / LOG, env={**_unset_settings(), **environment, "PATH": path})
+
+    return hire
 
 
 def _search_path(program: Path | None, others: str) -> str:
