@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,18 +31,6 @@ def tickets(task_type: str, count: int = TICKETS, **parameters: object) -> list[
     ]
 
 
-async def committed_checkpoints(ships: Fleet, count: int) -> set[str]:
-    """Ids of tickets with a checkpoint that is committed; waits until there are so many."""
-
-    def ids(records: list[Any]) -> set[str]:
-        states = {record.key.decode(): json.loads(record.value) for record in records if record.value is not None}
-        return {key for key, state in states.items() if state.get("phase") == "checkpoint"}
-
-    found = ids(await ships.read("state", lambda records: len(ids(records)) >= count, timeout=60))
-    assert len(found) >= count, ships.tails()
-    return found
-
-
 def all_real(results: list[dict[str, Any]]) -> bool:
     return all(result["status"] == "COMPLETED" and not result["result"]["metadata"]["simulated"] for result in results)
 
@@ -54,7 +41,7 @@ async def test_sigkill_while_pipelines_run(ships: Fleet, scenario: Scenario) -> 
         workers = [ships.worker(CODE_FORGE_URL=forge.url) for _ in range(2)]
         sent = tickets("BUILD", artifact_id="artifact-{number}")
         await ships.submit(sent)
-        checkpointed = await committed_checkpoints(ships, TICKETS)
+        checkpointed = await ships.checkpointed(TICKETS)
 
         workers[0].kill()
         calls_before = len(forge.log)
@@ -87,7 +74,7 @@ async def test_sigkill_while_argocd_syncs(ships: Fleet, scenario: Scenario) -> N
             timeout_seconds="300",
         )
         await ships.submit(sent)
-        await committed_checkpoints(ships, TICKETS)
+        await ships.checkpointed(TICKETS)
 
         workers[0].kill()
         calls_before = len(argocd.log)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.containers import Containers, containers
-from tests.support.image_workshop import BASE, TRIVY, Workshop, debian_with_python, pip_configuration
+from tests.support.image_workshop import BASE, IMAGE, TRIVY, Workshop, debian_with_python, pip_configuration
 from tests.support.tools import tool
 
 
@@ -28,7 +28,7 @@ def podman(workshop: Workshop) -> Containers:
 
 @pytest.fixture(scope="session")
 def image(workshop: Workshop) -> str:
-    return workshop.build("localhost/worker-agents-under-test")
+    return workshop.build(IMAGE)
 
 
 @pytest.fixture(scope="session")

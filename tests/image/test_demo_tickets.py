@@ -30,7 +30,7 @@ async def test_every_ticket_of_the_demo_becomes_what_it_should_be(podman: Contai
         for path in (workspace, *workspace.rglob("*")):
             shutil.chown(path, USER, USER)
         places = [f"--volume={workspace}:{workspace}", f"--tmpfs={folder / 'trivy'}", f"--tmpfs={folder / 'scratch'}"]
-        options = ["--no-healthcheck", "--tmpfs=/tmp", *places]
+        options = ["--no-healthcheck", *places]
         return ChildProcess(podman.running(toolchain_image, options=options, env=environment), log=folder / LOG)
 
     screen = Screen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,13 @@ PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
 
 # The machine that tests run on may be a container itself: no network of its own to give, and lower limits than podman's.
 RUN_HERE = ("--network=host", "--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000")
-HARDENED = ("--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges")
+HARDENED = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+    "--tmpfs=/tmp",
+)
 """What the restricted Pod Security Standard asks for, and a root file system that nobody writes to."""
 
 
@@ -52,6 +60,9 @@ class Containers:
     def ask(self, name: str, *command: str) -> str:
         """What a program prints that is run inside a running container."""
         return output(*self.podman, "exec", name, *command)
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        return dict(json.loads(output(*self.podman, "image", "inspect", image))[0])
 
     def image_of(self, tag: str, files: Mapping[Path, str]) -> None:
         """An image that holds these files and nothing else."""

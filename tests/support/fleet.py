@@ -33,18 +33,18 @@ FINAL = {"COMPLETED", "FAILED"}
 class WorkerProcess:
     """One worker, whose log lines can be waited for. The log is kept for the message of a failing test.
 
-    ``tree`` is the project's folder that its code is taken from.
+    ``folder`` is the one that it is started in.
     """
 
     def __init__(
-        self, name: str, environment: Mapping[str, str], *, tree: Path = ROOT, python: str = sys.executable
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, folder: Path = ROOT
     ) -> None:
         self.name = name
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         self.process = subprocess.Popen(
-            [python, "-m", "tests.support.worker_process"],
-            cwd=tree,
+            command,
+            cwd=folder,
             env=dict(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -179,26 +179,27 @@ class Fleet:
         """Start one with the code in ``tree``."""
         name = f"worker-{len(self.workers) + 1}"
         inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-        worker = WorkerProcess(
-            name,
-            {
-                **inherited,
-                "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-                "KAFKA_CONSUMER_GROUP_ID": self.group,
-                **{f"KAFKA_{kind.upper()}_TOPIC": topic for kind, topic in self.topics.items()},
-                "WORKER_ID": name,
-                "HTTP_PORT": "0",
-                "HTTP_HOST": "127.0.0.1",
-                "LOG_FORMAT": "json",
-                "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-                "PROBE_LOG": str(self.folder / "probe.log"),
-                "RETRY_BACKOFF_BASE_SECONDS": "0.2",
-                **self.env,
-                **env,
-            },
-            tree=tree,
-            python=python,
-        )
+        command = [python, "-m", "tests.support.worker_process"]
+        return self.hire(WorkerProcess(name, command, {**inherited, **self.settings(name), **env}, folder=tree))
+
+    def settings(self, name: str) -> dict[str, str]:
+        """The environment of a worker of this fleet."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA_CONSUMER_GROUP_ID": self.group,
+            **{f"KAFKA_{kind.upper()}_TOPIC": topic for kind, topic in self.topics.items()},
+            "WORKER_ID": name,
+            "HTTP_PORT": "0",
+            "HTTP_HOST": "127.0.0.1",
+            "LOG_FORMAT": "json",
+            "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            "PROBE_LOG": str(self.folder / "probe.log"),
+            "RETRY_BACKOFF_BASE_SECONDS": "0.2",
+            **self.env,
+        }
+
+    def hire(self, worker: WorkerProcess) -> WorkerProcess:
+        """Take a worker in; it is ended with the others."""
         self.workers.append(worker)
         return worker
 
@@ -277,6 +278,17 @@ class Fleet:
             "results", lambda found: len(_ids(found)) >= count or worker.process.poll() is not None, timeout
         )
         return [document for document in map(_document, records) if document["status"] in FINAL]
+
+    async def checkpointed(self, count: int) -> set[str]:
+        """Ids of tickets with a checkpoint that is committed; waits until there are so many."""
+
+        def ids(records: list[ConsumerRecord]) -> set[str]:
+            states = {record.key.decode(): json.loads(record.value) for record in records if record.value is not None}
+            return {key for key, state in states.items() if state.get("phase") == "checkpoint"}
+
+        found = ids(await self.read("state", lambda records: len(ids(records)) >= count, timeout=60))
+        assert len(found) >= count, self.tails()
+        return found
 
     async def committed_floor(self) -> dict[int, int | None]:
         """The group's committed offset in each partition."""

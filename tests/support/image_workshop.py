@@ -14,6 +14,7 @@ from tests.support.containers import ROOT, Containers, output
 from worker_agents import __version__
 from worker_agents.devkit.kafka_jars import cache_folder
 
+IMAGE = f"localhost/worker-agents:{__version__}"
 BASE = "localhost/debian-with-python:bookworm"
 TRIVY = "localhost/trivy:tools"
 
@@ -34,13 +35,13 @@ class Workshop:
     containers: Containers
     pip: dict[str, Path]
 
-    def build(self, tag: str, *options: str) -> str:
+    def build(self, name: str, *options: str) -> str:
         """The image of this checkout, by the tool that `make image` calls."""
-        builder = {**os.environ, "BUILDER": " ".join(self.containers.buildah)}
+        builder = {**os.environ, "BUILDER": " ".join(self.containers.buildah), "IMAGE": name}
         secrets = [f"--secret=id={name},src={path}" for name, path in self.pip.items()]
         bases = (f"--build-arg=PYTHON_IMAGE={BASE}", f"--build-arg=TRIVY_IMAGE={TRIVY}")
-        output("tools/build-image", *_BUILD_HERE, *bases, *secrets, f"--tag={tag}", *options, env=builder)
-        return tag
+        output("tools/build-image", *_BUILD_HERE, "--layers", *bases, *secrets, *options, env=builder)
+        return name
 
     def build_documented_example(self, tag: str, folder: Path) -> str:
         """The image with test toolchains that EXTERNAL_TOOLS_SETUP.md shows, on top of the one that was built last."""
