@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos fuzz mutants check format generate image tools bench lock release-check clean
+.PHONY: help setup demo test unit chaos fuzz mutants check format generate image sbom tools bench lock release-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ mutants: $(READY) ## Change the pure modules in every small way and see which ch
 
 image: ## Build the container image with docker, or BUILDER=podman or buildah
 	tools/build-image
+
+sbom: ## Write what the image contains to worker-agents.cdx.json; needs `make tools`
+	tools/sbom
 
 tools: ## Install the external programs that tests use into .tools/bin
 	tools/install-tools

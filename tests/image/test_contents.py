@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -73,6 +74,26 @@ def test_the_service_is_compiled_and_its_bytecode_never_stale(packages: Path) ->
     assert {int.from_bytes(path.read_bytes()[4:8], "little") for path in compiled} == {UNCHECKED_HASH}
 
 
+def test_the_list_of_its_contents_names_packages_of_all_kinds(
+    podman: Containers, image: str, packages: Path, tmp_path: Path
+) -> None:
+    archive, listed = tmp_path / "image.tar", tmp_path / "contents.cdx.json"
+    output(*podman.buildah, "push", "--quiet", image, f"docker-archive:{archive}")
+
+    output("tools/sbom", str(archive), str(listed))
+
+    document = json.loads(listed.read_text())
+    found = {
+        (kind_of(each["purl"]), each["name"], each["version"]) for each in document["components"] if "purl" in each
+    }
+    installed = {(each.name, each.version) for each in distributions(path=[str(packages)])}
+    assert document["bomFormat"] == "CycloneDX"
+    assert {(name, version) for kind, name, version in found if kind == "pypi"} == installed
+    assert ("worker-agents", __version__) in installed
+    assert {"git", "tini"} <= {name for kind, name, _ in found if kind == "deb"}
+    assert "github.com/aquasecurity/trivy" in {name for kind, name, _ in found if kind == "golang"}
+
+
 def test_it_is_small(podman: Containers, image: str) -> None:
     sizes = {name: podman.inspect(name)["Size"] / MIB for name in (image, BASE, TRIVY)}
     own = sizes[image] - sizes[BASE] - sizes[TRIVY]
@@ -93,6 +114,11 @@ def test_a_label_that_names_another_version_than_the_program_fails_the_build(wor
     assert image
     with pytest.raises(AssertionError, match=r"building at STEP .*--version.* exit status 1"):
         workshop.build("localhost/mislabelled", "--build-arg=VERSION=9.9.9")
+
+
+def kind_of(purl: str) -> str:
+    """``pypi`` of ``pkg:pypi/aiokafka@0.14.0``."""
+    return purl.removeprefix("pkg:").partition("/")[0]
 
 
 def _only(paths: Iterator[Path]) -> Path:

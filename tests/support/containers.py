@@ -43,7 +43,8 @@ class Containers:
 
     @property
     def podman(self) -> list[str]:
-        return [_program("podman"), *self._storage, "--cgroup-manager=cgroupfs", "--runtime=runc"]
+        state = f"--tmpdir={self.folder / 'state'}"
+        return [_program("podman"), *self._storage, state, "--cgroup-manager=cgroupfs", "--runtime=runc"]
 
     @property
     def _storage(self) -> list[str]:
