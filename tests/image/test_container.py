@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 
-from tests.support.containers import Containers, output
+from tests.support.containers import ROOT, Containers, output
 from tests.support.waiting import until
 from worker_agents import __version__
 from worker_agents.devkit.ports import free_ports
@@ -55,17 +56,10 @@ class Running:
     """A container with a worker that has opened its partitions."""
 
     name: str
-    port: int
     podman: Containers
 
     def ask(self, *command: str) -> str:
         return self.podman.ask(self.name, *command)
-
-    def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
     def is_healthy(self) -> bool:
         return subprocess.run([*self.podman.podman, "healthcheck", "run", self.name], check=False).returncode == 0
@@ -98,9 +92,21 @@ def running(kafka: Any, podman: Containers, image: str, tmp_path_factory: pytest
     }
     volumes = [f"--volume={_empty_dir(tmp_path_factory)}:{place}" for place in PLACES.values()]
     output(*podman.running(image, options=["--detach", f"--name={name}", *volumes], env=env))
-    started = Running(name, port, podman)
-    assert asyncio.run(until(started.is_ready, patience=60)), output(*podman.podman, "logs", name)
+    started = Running(name, podman)
+    assert answers(f"http://127.0.0.1:{port}/ready"), output(*podman.podman, "logs", name)
     return started
+
+
+def answers(url: str) -> bool:
+    """Whether there comes a good answer within a minute."""
+
+    def is_there() -> bool:
+        try:
+            return httpx.get(url, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    return asyncio.run(until(is_there, patience=60))
 
 
 def _empty_dir(factory: pytest.TempPathFactory) -> Path:
@@ -112,6 +118,16 @@ def _empty_dir(factory: pytest.TempPathFactory) -> Path:
 
 def test_the_program_says_its_version(podman: Containers, image: str) -> None:
     assert output(*podman.running(image, "--version")) == f"worker-agents {__version__}"
+
+
+def test_the_reference_code_forge_runs_in_it_as_compose_yaml_says(podman: Containers, image: str) -> None:
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["code-forge"]
+    (port,) = free_ports(1)
+    command = [str(port) if each == "8000" else each for each in service["command"]]
+    options = ["--detach", "--no-healthcheck", f"--entrypoint={json.dumps(service['entrypoint'])}"]
+    output(*podman.running(image, *command, options=options))
+
+    assert answers(f"http://127.0.0.1:{port}/health")
 
 
 def test_tini_is_process_1_and_the_worker_its_child(running: Running) -> None:

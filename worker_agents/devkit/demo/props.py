@@ -11,43 +11,7 @@ SHOP, BROKEN, LEAKY = "shop", "shop-broken", "shop-leaky"
 
 POLICY_PATH = "release"
 
-# `import rego.v1` makes it the same policy for OPA 0.59 and later and for 1.x.
-POLICY = """\
-package release
-
-import rego.v1
-
-default allow := false
-
-allow if count(violations) == 0
-
-violations contains {
-\t"rule_id": "approved",
-\t"severity": "HIGH",
-\t"resource": object.get(input, "service", "unnamed"),
-\t"message": "nobody has approved this release",
-} if {
-\tobject.get(input, "approved_by", "") == ""
-}
-
-violations contains {
-\t"rule_id": "image-tag",
-\t"severity": "MEDIUM",
-\t"resource": object.get(input, "service", "unnamed"),
-\t"message": "the image must have a tag of its own, not latest",
-} if {
-\tnot regex.match(`:[^:/]+$`, object.get(input, "image", ""))
-}
-
-violations contains {
-\t"rule_id": "image-tag",
-\t"severity": "MEDIUM",
-\t"resource": object.get(input, "service", "unnamed"),
-\t"message": "the image must have a tag of its own, not latest",
-} if {
-\tendswith(object.get(input, "image", ""), ":latest")
-}
-"""
+POLICY = Path(__file__).with_name("release.rego")
 
 _PRICES = """\
 def total(prices):
@@ -86,10 +50,3 @@ def write_workspace(root: Path) -> str:
         (directory / "test_prices.py").write_text(_TESTS)
     (root / LEAKY / "settings.py").write_text(f'TOKEN = "{key}"\n')
     return key
-
-
-def write_policy(folder: Path) -> Path:
-    """Write the policy for OPA; returns its path."""
-    path = folder / "release.rego"
-    path.write_text(POLICY)
-    return path

@@ -13,7 +13,7 @@ import httpx
 from worker_agents.devkit import argocd, code_forge
 from worker_agents.devkit.child_process import ChildProcess
 from worker_agents.devkit.demo.programs import OPA, Programs, told
-from worker_agents.devkit.demo.props import write_policy
+from worker_agents.devkit.demo.props import POLICY
 from worker_agents.devkit.ports import free_ports
 
 Tell = Callable[[str], None]
@@ -70,7 +70,7 @@ async def _opa(stack: AsyncExitStack, program: Path, port: int, folder: Path, te
     """Start OPA until the end of ``stack``. False when this one does not serve our policy; why has been told."""
     log = folder / "opa.log"
     address = f"127.0.0.1:{port}"
-    command = [str(program), "run", "--server", "--addr", address, "--log-level", "error", str(write_policy(folder))]
+    command = [str(program), "run", "--server", "--addr", address, "--log-level", "error", str(POLICY)]
     process = ChildProcess(command, log=log)
     process.start()
     stack.callback(process.kill)
