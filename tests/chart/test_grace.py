@@ -37,7 +37,7 @@ async def test_nothing_is_lost_and_the_work_is_handed_over(kafka: Any, tmp_path:
     ):
         first = ships.worker(**_environment(manifests, ships, forge))
         await ships.submit([_build(number) for number in range(TICKETS)])
-        await ships.read("state", lambda records: _checkpoints(records) >= TICKETS, timeout=30)
+        await ships.checkpointed(TICKETS)
 
         first.send(signal.SIGTERM)
         # The kubelet kills what is there after the grace period: then `ended` raises.
@@ -64,10 +64,6 @@ def _build(number: int) -> dict[str, Any]:
         "task_type": "BUILD",
         "parameters": {"artifact_id": "a"},
     }
-
-
-def _checkpoints(records: list[Any]) -> int:
-    return len({record.key for record in records if record.value and b'"checkpoint"' in record.value})
 
 
 def _environment(manifests: list[Any], ships: Fleet, forge: CodeForgeServer) -> dict[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.containers import ROOT, Containers, output
+from tests.support.containers import ROOT, Containers, empty_dir, output
 from tests.support.waiting import until
 from worker_agents import __version__
 from worker_agents.devkit.ports import free_ports
@@ -90,7 +89,7 @@ def running(kafka: Any, podman: Containers, image: str, tmp_path_factory: pytest
         **topics,
         **PLACES,
     }
-    volumes = [f"--volume={_empty_dir(tmp_path_factory)}:{place}" for place in PLACES.values()]
+    volumes = [f"--volume={empty_dir(tmp_path_factory.mktemp('empty'))}:{place}" for place in PLACES.values()]
     output(*podman.running(image, options=["--detach", f"--name={name}", *volumes], env=env))
     started = Running(name, podman)
     assert answers(f"http://127.0.0.1:{port}/ready"), output(*podman.podman, "logs", name)
@@ -107,13 +106,6 @@ def answers(url: str) -> bool:
             return False
 
     return asyncio.run(until(is_there, patience=60))
-
-
-def _empty_dir(factory: pytest.TempPathFactory) -> Path:
-    """As Kubernetes makes one: root's, and everyone may write."""
-    folder = factory.mktemp("empty-dir")
-    folder.chmod(0o777)
-    return folder
 
 
 def test_the_program_says_its_version(podman: Containers, image: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
+PROGRAMS = ("buildah", "podman", "runc", "debootstrap", "apt-get")
 
 # The machine that tests run on may be a container itself: no network of its own to give, and lower limits than podman's.
 RUN_HERE = ("--network=host", "--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000")
@@ -103,6 +103,14 @@ def _driver(folder: Path) -> str:
     info = subprocess.run([*probe.buildah, "info"], capture_output=True, check=False)
     subprocess.run(["umount", folder / "probe" / "storage" / "overlay"], stderr=subprocess.DEVNULL, check=False)
     return "overlay" if info.returncode == 0 else "vfs"
+
+
+def empty_dir(folder: Path) -> Path:
+    """A new directory in ``folder`` as Kubernetes makes one for a pod: root's, and everyone may write."""
+    folder.mkdir(exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder))
+    made.chmod(0o777)
+    return made
 
 
 def _program(name: str) -> str:

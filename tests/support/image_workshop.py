@@ -71,8 +71,8 @@ def _bootstrap(made: Containers, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix="debootstrap-") as name:
         root, image = Path(name) / "root", Path(name) / "image"
-        mirror = output(*_MIRRORS).splitlines()[0]
-        output(*DEBIAN, str(root), mirror)
+        mirrors = output(*_MIRRORS).splitlines()
+        output(*DEBIAN, str(root), *mirrors[:1])  # where there is none, debootstrap knows one
         archive = Path(name) / "root.tar"
         output("tar", "--create", f"--file={archive}", f"--directory={root}", ".")
         base = output(*made.buildah, "from", "--pull-never", "scratch")
