@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test unit chaos fuzz mutants check format generate image sbom tools bench lock release-check clean
+.PHONY: help setup demo test unit chaos cluster fuzz mutants check format generate image sbom tools bench lock release-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,13 +28,17 @@ demo: $(READY) ## Start Kafka, a worker and a few tickets, and show what becomes
 	$(BIN)/worker-agents demo
 
 test: $(READY) ## Run the tests, on a real Kafka broker
-	$(PYTEST) -m "not chaos"
+	$(PYTEST) -m "not chaos and not cluster"
 
 unit: $(READY) ## Run the unit tests only
 	$(PYTEST) tests/unit
 
 chaos: $(READY) ## Faults of every kind at random times: five minutes, or MINUTES=60 [SEED=7] [BROKERS=1]
 	$(if $(MINUTES),$(BIN)/python -m tests.chaos.fire --minutes $(MINUTES) --brokers $(or $(BROKERS),3) $(if $(SEED),--seed $(SEED)),$(PYTEST) -m chaos)
+
+cluster: $(READY) tools ## Install the Helm chart on a real Kubernetes control plane: two minutes, and ten to build it the first time
+	tools/install-cluster
+	$(PYTEST) tests/cluster
 
 fuzz: $(READY) ## Change kept inputs at random for five minutes, or MINUTES=30 [TARGETS="tickets opa"] [SEED=7]
 	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(TARGETS)
