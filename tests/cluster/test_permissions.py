@@ -19,14 +19,14 @@ COST = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost
 def pod(request: pytest.FixtureRequest, cluster: Cluster, helm: Helm, namespace: str) -> Iterator[KubernetesApi]:
     """The API as a pod sees it, with ``podDeletionCost.enabled`` as the parameter says."""
     helm.install("r", {"minReadySeconds": 0, "podDeletionCost": {"enabled": request.param}})
-    with as_account(cluster, namespace, "r-worker-agents") as pod:
+    with cluster.api(cluster.token(namespace, "r-worker-agents")) as pod:
         yield pod
 
 
 @pytest.fixture
 def anybody(cluster: Cluster, namespace: str) -> Iterator[KubernetesApi]:
     """The API as an account sees it that nobody has given any right."""
-    with as_account(cluster, namespace, "default") as anybody:
+    with cluster.api(cluster.token(namespace, "default")) as anybody:
         yield anybody
 
 
@@ -76,13 +76,6 @@ def test_a_pod_may_do_no_more_than_anybody_unless_it_is_told_to(
     pod: KubernetesApi, anybody: KubernetesApi, namespace: str
 ) -> None:
     assert rights(pod, namespace) == rights(anybody, namespace)
-
-
-def as_account(cluster: Cluster, namespace: str, name: str) -> KubernetesApi:
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-    with cluster.api() as api:
-        answer = api.call("POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
-    return cluster.api(answer.json()["status"]["token"])
 
 
 def rights(api: KubernetesApi, namespace: str) -> set[tuple[str, str, str]]:

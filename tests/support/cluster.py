@@ -33,6 +33,7 @@ class Cluster:
         self._folder = folder
         self.url = ""
         self.kubeconfig = folder / "kubeconfig.yaml"
+        self.authority = folder / "authority.pem"
         self._processes: dict[str, ChildProcess] = {}
 
     async def start(self) -> None:
@@ -62,7 +63,15 @@ class Cluster:
     def api(self, token: str = "") -> KubernetesApi:
         """The API as the owner of a token sees it; without one, as the administrator does."""
         certificate = None if token else self._folder / "administrator.pem"
-        return KubernetesApi(self.url, authority=self._folder / "authority.pem", certificate=certificate, token=token)
+        return KubernetesApi(self.url, authority=self.authority, certificate=certificate, token=token)
+
+    def token(self, namespace: str, account: str) -> str:
+        """A new one of a service account, as pods get it."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        with self.api() as api:
+            answer = api.call("POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
+        token: str = answer.json()["status"]["token"]
+        return token
 
     def freeze_nodes(self) -> None:
         """From now on no pod becomes ready and none ends."""
@@ -97,7 +106,7 @@ class Cluster:
 
     def _write_credentials(self) -> None:
         authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(self._folder / "authority.pem"))
+        authority.cert_pem.write_to_path(str(self.authority))
         server = authority.issue_cert(_HOST, common_name="kube-apiserver")
         administrator = authority.issue_cert("a.test", common_name="administrator", organization_name="system:masters")
         for name, leaf in (("server", server), ("administrator", administrator)):
@@ -106,7 +115,7 @@ class Cluster:
 
     def _kubeconfig(self) -> Object:
         certificate = str(self._folder / "administrator.pem")
-        server = {"server": self.url, "certificate-authority": str(self._folder / "authority.pem")}
+        server = {"server": self.url, "certificate-authority": str(self.authority)}
         user = {"client-certificate": certificate, "client-key": certificate}
         return {
             "apiVersion": "v1",
