@@ -66,7 +66,7 @@ class KubernetesApi:
         with self._http.stream("GET", collection, params=query, timeout=seconds + 5) as changes:
             for line in changes.iter_lines():
                 last = json.loads(line)
-                if last["type"] != "DELETED" and met(last["object"]):
+                if last["type"] in {"ADDED", "MODIFIED"} and met(last["object"]):
                     return dict(last["object"])
         raise TimeoutError(f"{collection}/{name} is not what was waited for after {seconds} s: {json.dumps(last)}")
 
