@@ -31,10 +31,13 @@ ARG VERSION=
 RUN test -z "${VERSION}" || test "$(/opt/worker-agents/bin/worker-agents --version)" = "worker-agents ${VERSION}"
 
 FROM ${PYTHON_IMAGE} AS without-trivy
+# tini can be run and not read: the kernel then keeps the memory and environment of process 1, which has all secrets, from
+# code under test, as the worker does with its own.
 # DL3008: Debian serves no version but the newest of its release; the digest of PYTHON_IMAGE pins the rest.
 # hadolint ignore=DL3008
 RUN apt-get update && \
     apt-get install --yes --no-install-recommends ca-certificates git tini && \
+    chmod 0111 /usr/bin/tini && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
         /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log && \
     echo 'worker:x:10001:' >>/etc/group && \

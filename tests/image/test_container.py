@@ -48,6 +48,15 @@ for folder, folders, files in os.walk("/"):
               if not os.path.islink(path) and os.access(path, os.W_OK)]
 print(json.dumps(found))
 """
+UNREADABLE = """
+import json, sys
+def is_refused(path):
+    try:
+        open(path, "rb").read()
+    except PermissionError:
+        return True
+print(json.dumps([path for path in (f"/proc/{pid}/environ" for pid in sys.argv[1:]) if is_refused(path)]))
+"""
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,13 @@ def test_every_process_is_of_the_user_and_can_do_nothing_that_others_cannot(runn
         assert status["Uid"] == status["Gid"] == [USER] * 4, status
         assert {int(status[name][0], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}, status
         assert status["NoNewPrivs"] == ["1"], status
+
+
+def test_code_of_the_same_user_reads_no_secrets_in_the_environment_of_others(running: Running) -> None:
+    """Secrets are variables: tini has them all, as the worker has, and code under test runs as their user."""
+    refused = json.loads(running.ask("python3", "-c", UNREADABLE, "1", running.worker))
+
+    assert refused == ["/proc/1/environ", f"/proc/{running.worker}/environ"]
 
 
 def test_nothing_can_be_written_to_but_what_is_mounted_for_it(running: Running) -> None:
