@@ -191,6 +191,15 @@ def test_scaling_goes_by_unfinished_tickets_and_slowly_down(name: str, kind: str
     assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 300}]
 
 
+@pytest.mark.parametrize(("name", "ignored"), [("keda", "false"), ("keda-from-zero", "true")])
+def test_an_outage_of_prometheus_takes_no_pods_away(name: str, ignored: str) -> None:
+    """Without numbers nobody knows how much there is to do, unless there may be no worker to tell any."""
+    spec = the(render(CASES / f"{name}.yaml"), "ScaledObject")["spec"]
+
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    assert spec["triggers"][0]["metadata"]["ignoreNullValues"] == ignored
+
+
 def test_lag_wakes_the_first_pod_and_never_says_how_many_there_are_to_be() -> None:
     triggers = the(render(CASES / "keda-from-zero.yaml"), "ScaledObject")["spec"]["triggers"]
 
