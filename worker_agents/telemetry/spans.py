@@ -90,10 +90,11 @@ _NAMES_OF_VALUES = {
 
 @struct
 class _Attempt:
-    """An attempt that runs. ``moments`` are its latest."""
+    """An attempt that runs since ``began`` (epoch ns). ``moments`` are its latest."""
 
     moments: deque[_Moment]
     started: events.AttemptStarted
+    began: int
     polls: list[int] = field(default_factory=lambda: [0])
 
 
@@ -165,20 +166,23 @@ class SpanSubscriber:
         retried = any(moment.name == semconv.RETRY_SCHEDULED for moment in waits)
         name = semconv.RETRY_WAIT if retried else semconv.QUEUE_WAIT
         self._add(name, trace.sibling(), event.waited, _about(event), moments=waits)
-        self._attempts[trace.span_id] = _Attempt(deque(maxlen=self._most_moments), event)
+        self._attempts[trace.span_id] = _Attempt(deque(maxlen=self._most_moments), event, self._now())
 
     def _attempt_ended(self, event: events.AttemptEnded, trace: TraceContext) -> None:
         attempt = self._attempts.pop(trace.span_id, None)
         attributes = _about(event) | {semconv.ATTEMPT_NUMBER: event.attempt, semconv.OUTCOME: event.outcome}
         moments: Iterable[_Moment] = ()
+        seconds = event.duration
         if attempt is not None:
+            # Not reckoned back from now: where the event loop is late, its first call would begin before it.
+            seconds = (self._now() - attempt.began) / 1e9
             attributes |= {
                 semconv.DELIVERY: attempt.started.delivery,
                 semconv.RESUMED: attempt.started.resumed,
                 semconv.POLLS: attempt.polls[0],
             }
             moments = attempt.moments
-        self._add(semconv.ATTEMPT, trace, event.duration, attributes, moments=moments, error=_error(event.reason))
+        self._add(semconv.ATTEMPT, trace, seconds, attributes, moments=moments, error=_error(event.reason))
 
     def _external_call(self, event: events.ExternalCall, trace: TraceContext) -> None:
         if event.polls:
