@@ -36,7 +36,7 @@ unit: $(READY) ## Run the unit tests only
 chaos: $(READY) ## Faults of every kind at random times: five minutes, or MINUTES=60 [SEED=7] [BROKERS=1]
 	$(if $(MINUTES),$(BIN)/python -m tests.chaos.fire --minutes $(MINUTES) --brokers $(or $(BROKERS),3) $(if $(SEED),--seed $(SEED)),$(PYTEST) -m chaos)
 
-cluster: $(READY) tools ## Install the Helm chart on a real Kubernetes control plane: two minutes, and ten to build it the first time
+cluster: $(READY) tools ## Install the Helm chart on a real Kubernetes control plane: three minutes, and ten to build it the first time
 	tools/install-cluster
 	$(PYTEST) tests/cluster
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 
 from tests.support.kubernetes_api import KubernetesApi, Object
@@ -41,9 +39,6 @@ class Release:
     def await_pods(self, pods: int) -> None:
         """Until so many are ready: `helm --wait` is content with as many as may be unavailable fewer."""
         self._api.wait(self.deployments, self.name, lambda one: _is_settled(one, pods))
-
-    def await_pod(self, name: str, met: Callable[[Object], object], seconds: int = 30) -> None:
-        self._api.wait(f"{self._core}/pods", name, met, seconds)
 
     def await_budget(self, pods: int, allowed: int) -> None:
         """Until the disruption controller has counted."""
