@@ -137,6 +137,7 @@ class SpanSubscriber:
         self._most_moments = SpanLimits().max_events or None
         self._attempts: dict[str, _Attempt] = {}
         self._waits: dict[str, list[_Moment]] = {}
+        self._first_waits: dict[str, int] = {}
         self._handlers: dict[type[events.Event], Callable[[Any, TraceContext], None]] = {
             events.AttemptStarted: self._attempt_started,
             events.AttemptEnded: self._attempt_ended,
@@ -165,24 +166,26 @@ class SpanSubscriber:
         waits = self._waits.pop(trace.parent_span_id, [])
         retried = any(moment.name == semconv.RETRY_SCHEDULED for moment in waits)
         name = semconv.RETRY_WAIT if retried else semconv.QUEUE_WAIT
-        self._add(name, trace.sibling(), event.waited, _about(event), moments=waits)
+        begins = self._ago(event.waited)
+        self._first_waits.setdefault(trace.parent_span_id, begins)
+        self._add(name, trace.sibling(), begins, _about(event), moments=waits)
         self._attempts[trace.span_id] = _Attempt(deque(maxlen=self._most_moments), event, self._now())
 
     def _attempt_ended(self, event: events.AttemptEnded, trace: TraceContext) -> None:
         attempt = self._attempts.pop(trace.span_id, None)
         attributes = _about(event) | {semconv.ATTEMPT_NUMBER: event.attempt, semconv.OUTCOME: event.outcome}
         moments: Iterable[_Moment] = ()
-        seconds = event.duration
+        begins = self._ago(event.duration)
         if attempt is not None:
-            # Not reckoned back from now: where the event loop is late, its first call would begin before it.
-            seconds = (self._now() - attempt.began) / 1e9
+            # Reckoned back from now it would begin after its first call, where the event loop is late.
+            begins = attempt.began
             attributes |= {
                 semconv.DELIVERY: attempt.started.delivery,
                 semconv.RESUMED: attempt.started.resumed,
                 semconv.POLLS: attempt.polls[0],
             }
             moments = attempt.moments
-        self._add(semconv.ATTEMPT, trace, seconds, attributes, moments=moments, error=_error(event.reason))
+        self._add(semconv.ATTEMPT, trace, begins, attributes, moments=moments, error=_error(event.reason))
 
     def _external_call(self, event: events.ExternalCall, trace: TraceContext) -> None:
         if event.polls:
@@ -199,7 +202,7 @@ class SpanSubscriber:
         }
         error = "" if event.outcome == "ok" else event.outcome
         name = f"{event.integration} {event.operation}"
-        self._add(name, trace, event.duration, attributes, kind=SpanKind.CLIENT, error=error)
+        self._add(name, trace, self._ago(event.duration), attributes, kind=SpanKind.CLIENT, error=error)
 
     def _fallback_used(self, event: events.FallbackUsed, trace: TraceContext) -> None:
         self._note(trace, semconv.FALLBACK, (event.integration, event.reason))
@@ -264,13 +267,15 @@ class SpanSubscriber:
         if passage.conversation_id:
             attributes[semconv.MESSAGING_MESSAGE_CONVERSATION_ID] = passage.conversation_id
         name = semconv.span_name(semconv.PROCESS, self._places.tickets_topic)
-        self._add(name, trace, passage.age, attributes, kind=SpanKind.CONSUMER, moments=moments, error=error)
+        begins = self._ago(passage.age)
+        begins = min(begins, self._first_waits.pop(trace.span_id, begins))
+        self._add(name, trace, begins, attributes, kind=SpanKind.CONSUMER, moments=moments, error=error)
 
     def _add_send(self, event: events.TicketSettled, passage: events.Passage, answer: TraceContext) -> None:
         attributes = _about(event) | self._message(semconv.SEND, self._places.results_topic)
         attributes |= {semconv.MESSAGING_OPERATION_TYPE: semconv.SEND, semconv.STATUS: event.status}
         name = semconv.span_name(semconv.SEND, self._places.results_topic)
-        self._add(name, answer, passage.publishing, attributes, kind=SpanKind.PRODUCER)
+        self._add(name, answer, self._ago(passage.publishing), attributes, kind=SpanKind.PRODUCER)
 
     def _message(self, operation: str, topic: str) -> _Attributes:
         return {
@@ -286,18 +291,16 @@ class SpanSubscriber:
         self,
         name: str,
         trace: TraceContext,
-        seconds: float,
+        begins: int,
         attributes: _Attributes,
         *,
         kind: SpanKind = SpanKind.INTERNAL,
         moments: Iterable[_Moment] = (),
         error: str = "",
     ) -> None:
-        """Make a span that ends now, after so many seconds."""
-        ends = self._now()
+        """Make a span that ends now."""
         self._ids.trace = trace
         parent = _inside(trace, trace.parent_span_id, is_remote=kind is SpanKind.CONSUMER)
-        begins = ends - max(int(seconds * 1e9), 0)
         span = self._tracer.start_span(name, parent, kind, attributes, start_time=begins)
         for moment in moments:
             named = dict(zip(_NAMES_OF_VALUES[moment.name], moment.values, strict=True))
@@ -305,7 +308,10 @@ class SpanSubscriber:
         if error:
             span.set_attribute(semconv.ERROR_TYPE, error)
             span.set_status(StatusCode.ERROR)
-        span.end(ends)
+        span.end(self._now())
+
+    def _ago(self, seconds: float) -> int:
+        return self._now() - max(int(seconds * 1e9), 0)
 
 
 def _inside(trace: TraceContext, span_id: str, *, is_remote: bool) -> Context:

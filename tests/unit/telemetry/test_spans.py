@@ -49,9 +49,16 @@ class Traced(World):
             SimpleSpanProcessor(self.exporter),
             Resource({}),
             mask=lambda text: text.replace("s3cr3t", "********"),
-            now=lambda: self.clock.now_ms() * 1_000_000,
+            now=self._now,
         )
+        self.late_by_ms = 0
+        self._looks = 0
         self.bus.subscribe(self.subscriber)
+
+    def _now(self) -> int:
+        """Nanoseconds; each look at the clock is late by some more."""
+        self._looks += 1
+        return (self.clock.now_ms() + self._looks * self.late_by_ms) * 1_000_000
 
     def context(self, ticket_id: str = "t") -> AttemptContext:
         context = self.run(ticket_id).context
@@ -71,6 +78,7 @@ class Traced(World):
     def assert_forgotten(self) -> None:
         assert not self.subscriber._attempts
         assert not self.subscriber._waits
+        assert not self.subscriber._first_waits
 
 
 def ids(span: ReadableSpan) -> tuple[str, str, str]:
@@ -206,6 +214,21 @@ async def test_polls_are_events_of_the_attempt_and_calls_are_spans() -> None:
     assert {event.name for event in done.events} == {"poll"}
     assert done.attributes is not None
     assert done.attributes["worker_agents.polls"] == 1_000
+
+
+async def test_a_span_lies_within_its_parent_also_where_the_worker_is_late_to_tell() -> None:
+    world = Traced()
+    world.late_by_ms = 5
+    await world.accept(sent())
+    await world.advance(1.0)
+    world.bus.emit(ExternalCall("code_forge", "pipeline", "ok", 1.0, trace=world.context().span.child()))
+    await world.finish("t")
+
+    process, wait, attempt, call = map(world.one, (PROCESS, "queue wait", "attempt", "code_forge pipeline"))
+    begins = [span.start_time or 0 for span in (process, wait, attempt, call)]
+    assert begins == sorted(begins)
+    ends = [span.end_time or 0 for span in (call, attempt, process)]
+    assert ends == sorted(ends)
 
 
 async def test_a_call_that_failed_is_an_error() -> None:
