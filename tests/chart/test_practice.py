@@ -223,6 +223,24 @@ def test_egress_is_open_to_what_is_enabled_and_to_nothing_else() -> None:
     assert _ports(alone) == [{53}, {8080}, {9092}]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "address", "port"),
+    [
+        ("grpc", "http://collector:4317", 4317),
+        ("grpc", "http://collector", 443),
+        ("grpc", "https://collector", 443),
+        ("http/protobuf", "http://collector", 80),
+        ("http/protobuf", "https://collector", 443),
+    ],
+)
+def test_a_collector_is_reached_at_the_port_that_is_taken_where_none_is_named(
+    protocol: str, address: str, port: int
+) -> None:
+    config = {"otel": {"protocol": protocol, "endpoint": address}, "trivy": {"enabled": False}}
+
+    assert _ports(render({"networkPolicy": {"enabled": True}, "config": config}))[-1] == {port}
+
+
 def _ports(manifests: list[Manifest]) -> list[set[int | str]]:
     spec = the(manifests, "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]

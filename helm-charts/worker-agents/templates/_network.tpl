@@ -25,8 +25,11 @@ git: {{ include "worker-agents.urlPorts" . }}
 {{- if .vault.enabled }}
 vault: {{ include "worker-agents.urlPorts" (list .vault.address) }}
 {{- end }}
-{{- with compact (list .otel.endpoint .otel.tracesEndpoint) }}
-otel: {{ include "worker-agents.urlPorts" . }}
+{{- $collectors := compact (list .otel.endpoint .otel.tracesEndpoint) }}
+{{- if $collectors }}
+{{- /* gRPC takes 443 where no port is named, also without TLS. */}}
+{{- $scheme := eq .otel.protocol "grpc" | ternary "https://" "http://" }}
+otel: {{ include "worker-agents.urlPorts" (join " " $collectors | replace "http://" $scheme | splitList " ") }}
 {{- end }}
 {{- end }}
 {{- if .Values.podDeletionCost.enabled }}

@@ -29,7 +29,8 @@ _LITTLE_SPACE, _HARDLY_ANY_SPACE = 2 * _GIB, 200 * _MIB
 # Measured with Trivy 0.76 and the whole database; the worker itself, with 200 tickets, has less than 200 MiB.
 _SCAN_BYTES, _WORKER_BYTES = 400 * _MIB, 200 * _MIB
 _PORTS = {"http": 80, "https": 443}
-_GRPC_PORT = 4317
+# Where no port is named gRPC takes this one, with TLS and without; not 4317, where collectors listen.
+_GRPC_PORT = 443
 
 
 def machine_checks(settings: Settings) -> list[Check]:
@@ -177,7 +178,7 @@ async def _collector(settings: Settings) -> Finding:
         return _COLLECTOR.warning(
             f"no collector is reachable at {endpoint}: {error.strerror or error}",
             why="Traces are lost; tickets are not affected.",
-            advice="Check OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_CERTIFICATE and network policies.",
+            advice="Check OTEL_EXPORTER_OTLP_ENDPOINT and its port (4317 for gRPC), OTEL_EXPORTER_OTLP_CERTIFICATE and network policies.",
         )
     writer.close()
     return _COLLECTOR.ok(f"somebody listens at {endpoint}")
