@@ -166,14 +166,12 @@ def _by_memory(settings: Settings, memory: int | None) -> Iterator[Finding]:
 
 async def _collector(settings: Settings) -> Finding:
     """Whether there is anybody at the collector's address. Nothing is exported."""
-    endpoint = settings.otel_exporter_otlp_endpoint
-    if not endpoint or settings.otel_sdk_disabled:
+    if not settings.tracing_enabled:
         return _COLLECTOR.skipped("tracing is off (OTEL_EXPORTER_OTLP_ENDPOINT)")
-    parts = urlsplit(endpoint)
-    port = parts.port or (_GRPC_PORT if settings.otel_exporter_otlp_protocol == "grpc" else _PORTS[parts.scheme])
+    endpoint, host, port = collector_address(settings)
     try:
-        tls = _tls(settings) if parts.scheme == "https" else None
-        _, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+        tls = _tls(settings) if endpoint.startswith("https:") else None
+        _, writer = await asyncio.open_connection(host, port, ssl=tls)
     except OSError as error:
         return _COLLECTOR.warning(
             f"no collector is reachable at {endpoint}: {error.strerror or error}",
@@ -182,6 +180,14 @@ async def _collector(settings: Settings) -> Finding:
         )
     writer.close()
     return _COLLECTOR.ok(f"somebody listens at {endpoint}")
+
+
+def collector_address(settings: Settings) -> tuple[str, str, int]:
+    """Where spans are sent: the address as it was given, host and port."""
+    endpoint = settings.otel_exporter_otlp_traces_endpoint or settings.otel_exporter_otlp_endpoint
+    parts = urlsplit(endpoint)
+    usual = _GRPC_PORT if settings.otel_exporter_otlp_protocol == "grpc" else _PORTS[parts.scheme]
+    return endpoint, parts.hostname or "", parts.port or usual
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
