@@ -1,12 +1,13 @@
 """Fixtures shared by all tests: one Kafka broker a session, and the switch that lets nothing be skipped."""
 
-import asyncio
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import pytest
+
+from tests.support.brokers import need_embedded_kafka, running
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -32,16 +33,11 @@ def kafka() -> Iterator[KafkaServer]:
     if servers:
         yield ExternalKafka(servers)
         return
-    pytest.importorskip("jgo", reason="the embedded broker needs the extra `embedded`")
+    need_embedded_kafka()
     from worker_agents.devkit.embedded_kafka import EmbeddedKafka
 
-    broker = EmbeddedKafka()
-    # Not an async fixture: every test has an event loop of its own, and the broker outlives them all.
-    asyncio.run(broker.start())
-    try:
+    with running(EmbeddedKafka()) as broker:
         yield broker
-    finally:
-        asyncio.run(broker.stop())
 
 
 @pytest.hookimpl(wrapper=True)

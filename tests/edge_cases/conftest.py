@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.brokers import running
 from tests.support.fleet import Fleet, fleet
 from tests.support.kafka_proxy import KafkaProxy, ProxiedKafka
 
@@ -21,12 +21,8 @@ QUICK_BROKER = {
 @pytest.fixture(scope="session")
 def proxied_kafka() -> Iterator[ProxiedKafka]:
     """One broker for all edge cases; what is kept back is decided by each test's own proxy."""
-    broker = ProxiedKafka(**QUICK_BROKER)
-    asyncio.run(broker.start())
-    try:
+    with running(ProxiedKafka(**QUICK_BROKER)) as broker:
         yield broker
-    finally:
-        asyncio.run(broker.stop())
 
 
 @pytest.fixture

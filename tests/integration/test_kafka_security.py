@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.brokers import need_embedded_kafka, running
 from tests.support.fleet import ROOT, Fleet, WorkerProcess, assert_all_work_is_done, fleet, probe
 from tests.support.secure_kafka import Acl, SecureKafka
 from worker_agents.devkit.ports import free_ports
@@ -39,18 +40,10 @@ PERMISSIONS = (
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    pytest.importorskip("jgo", reason="the embedded broker needs the extra `embedded`")
-    broker = SecureKafka(tmp_path_factory.mktemp("certificates"))
-    asyncio.run(start(broker))
-    try:
+    need_embedded_kafka()
+    with running(SecureKafka(tmp_path_factory.mktemp("certificates"))) as broker:
+        asyncio.run(broker.set_password(USER, PASSWORD))
         yield broker
-    finally:
-        asyncio.run(broker.stop())
-
-
-async def start(broker: SecureKafka) -> None:
-    await broker.start()
-    await broker.set_password(USER, PASSWORD)
 
 
 @pytest.fixture

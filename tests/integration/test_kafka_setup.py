@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.brokers import need_embedded_kafka, running
 from tests.support.fleet import Fleet, assert_all_work_is_done, fleet
 from tests.support.kafka_programs import write_kafka_programs
 from tests.support.secure_kafka import Acl, SecureKafka
@@ -51,13 +51,9 @@ class AsDocumented(Fleet):
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    pytest.importorskip("jgo", reason="the embedded broker needs the extra `embedded`")
-    broker = SecureKafka(tmp_path_factory.mktemp("certificates"))
-    asyncio.run(broker.start())
-    try:
+    need_embedded_kafka()
+    with running(SecureKafka(tmp_path_factory.mktemp("certificates"))) as broker:
         yield broker
-    finally:
-        asyncio.run(broker.stop())
 
 
 @pytest.fixture

@@ -42,13 +42,17 @@ class _OnceOnly(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def values_for_helm(values: Path | Mapping[str, Any]) -> tuple[str, str]:
+    """What ``--values`` is to name, and helm's standard input."""
+    return (str(values), "") if isinstance(values, Path) else ("-", json.dumps(values))
+
+
 def render_text(
     values: Path | Mapping[str, Any], release: str = "r", *, options: Sequence[str] = (), chart: Path = CHART
 ) -> str:
     """All manifests as text; ``options`` are helm's own, such as ``--set``. Raises :class:`Refused`."""
-    command = [str(tool("helm")), "template", release, str(chart), "--namespace", "delivery", *options, "--values"]
-    given = None if isinstance(values, Path) else json.dumps(values)
-    command.append(str(values) if isinstance(values, Path) else "-")
+    file, given = values_for_helm(values)
+    command = [tool("helm"), "template", release, chart, "--namespace", "delivery", *options, "--values", file]
     ended = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
     if ended.returncode:
         raise Refused(ended.stderr)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.chart import CHART
+from tests.support.chart import CHART, values_for_helm
 from tests.support.tools import tool
 
 
@@ -42,8 +41,7 @@ class Helm:
         return self._run("uninstall", release, "--wait", "--timeout=60s")
 
     def _with_values(self, command: str, release: str, values: Path | Mapping[str, Any] | None, *options: str) -> str:
-        given = "" if isinstance(values, Path) else json.dumps(values or {})
-        file = str(values) if isinstance(values, Path) else "-"
+        file, given = values_for_helm(values or {})
         return self._run(
             command, release, str(CHART), "--wait", "--timeout=60s", "--values", file, *options, given=given
         )

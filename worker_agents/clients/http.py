@@ -46,7 +46,6 @@ from worker_agents.telemetry.events import Emit, ExternalCall
 from worker_agents.telemetry.tracing import current_span, new_call_span
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
-CONTENT_TYPE = "Content-Type"
 _NO_STREAM = httpx.ByteStream(b"")
 
 T = TypeVar("T")
@@ -75,7 +74,8 @@ class HttpLimits:
 class Call:
     """One request. ``operation`` is its name in metrics and messages.
 
-    ``body`` is sent as JSON, under the name of a ``Content-Type`` among the headers where there is one. ``reads_only`` marks a POST that starts nothing. ``accepted`` are statuses beside 2xx that the caller reads itself;
+    ``body`` is sent as JSON of this ``content_type``. ``reads_only`` marks a POST that starts nothing. ``accepted`` are
+    statuses beside 2xx that the caller reads itself;
     ``not_yet`` further ones that are worth a repetition. ``polls`` marks a call that is made again and again until
     something is over. ``before_repeat`` runs before each further try and may refuse
     it by raising: a call that starts remote work checks its lease again there.
@@ -86,6 +86,7 @@ class Call:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    content_type: str = "application/json"
     reads_only: bool = False
     accepted: frozenset[int] = frozenset()
     not_yet: frozenset[int] = frozenset()
@@ -346,8 +347,7 @@ def _headers(call: Call, authorization: str | None) -> list[tuple[bytes, bytes]]
     headers = [(name.encode("ascii"), value.encode()) for name, value in call.headers.items()]
     if authorization is not None:
         headers.append((b"Authorization", authorization.encode("ascii")))
-    has_type = any(name.lower() == CONTENT_TYPE.lower() for name in call.headers)
-    return headers if call.body is None or has_type else [*headers, (CONTENT_TYPE.encode(), b"application/json")]
+    return headers if call.body is None else [*headers, (b"Content-Type", call.content_type.encode("ascii"))]
 
 
 async def _body_of(response: httpx.Response, limit: int) -> bytes:

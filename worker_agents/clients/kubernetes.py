@@ -72,8 +72,8 @@ class KubernetesClient:
             operation="patch_pod",
             method="PATCH",
             path=f"/api/v1/namespaces/{self._namespace}/pods/{self._pod}?{options}",
-            headers={"Content-Type": "application/merge-patch+json"},
             body={"metadata": {"annotations": dict(annotations)}},
+            content_type="application/merge-patch+json",
         )
         try:
             await self._http.send(call, _is_done)

@@ -144,7 +144,11 @@ class ServiceSettings(BaseModel):
     )
 
     @property
+    def collector_endpoint(self) -> str:
+        """Where traces go, as it was given; empty for nowhere."""
+        return self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+
+    @property
     def tracing_enabled(self) -> bool:
         """Whether spans are recorded at all."""
-        has_endpoint = bool(self.otel_exporter_otlp_endpoint or self.otel_exporter_otlp_traces_endpoint)
-        return has_endpoint and self.otel_traces_exporter != "none" and not self.otel_sdk_disabled
+        return bool(self.collector_endpoint) and self.otel_traces_exporter != "none" and not self.otel_sdk_disabled

@@ -168,7 +168,7 @@ async def _collector(settings: Settings) -> Finding:
     """Whether there is anybody at the collector's address. Nothing is exported."""
     if not settings.tracing_enabled:
         return _COLLECTOR.skipped("tracing is off (OTEL_EXPORTER_OTLP_ENDPOINT)")
-    endpoint, host, port = collector_address(settings)
+    endpoint, (host, port) = settings.collector_endpoint, collector_address(settings)
     try:
         tls = _tls(settings) if endpoint.startswith("https:") else None
         _, writer = await asyncio.open_connection(host, port, ssl=tls)
@@ -182,12 +182,11 @@ async def _collector(settings: Settings) -> Finding:
     return _COLLECTOR.ok(f"somebody listens at {endpoint}")
 
 
-def collector_address(settings: Settings) -> tuple[str, str, int]:
-    """Where spans are sent: the address as it was given, host and port."""
-    endpoint = settings.otel_exporter_otlp_traces_endpoint or settings.otel_exporter_otlp_endpoint
-    parts = urlsplit(endpoint)
+def collector_address(settings: Settings) -> tuple[str, int]:
+    """Host and port that spans are sent to."""
+    parts = urlsplit(settings.collector_endpoint)
     usual = _GRPC_PORT if settings.otel_exporter_otlp_protocol == "grpc" else _PORTS[parts.scheme]
-    return endpoint, parts.hostname or "", parts.port or usual
+    return parts.hostname or "", parts.port or usual
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -22,4 +22,4 @@ def test_it_looks_where_spans_are_sent(environment: dict[str, str], host: str, p
     settings = load_settings({f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environment.items()})
 
     assert settings.tracing_enabled
-    assert collector_address(settings)[1:] == (host, port)
+    assert collector_address(settings) == (host, port)
