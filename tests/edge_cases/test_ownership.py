@@ -6,7 +6,6 @@ import json
 from collections import Counter
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import NewPartitions
 
 from tests.support.fleet import Fleet, duplicates, probe
 from tests.support.kafka_proxy import KafkaProxy
@@ -55,23 +54,22 @@ async def test_partitions_added_to_tickets_but_not_to_state(ships: Fleet, proxy:
     """The new one is not opened, with a sentence; the old one goes on; once the state topic has it too, so does that."""
     worker = ships.worker(KAFKA_BOOTSTRAP_SERVERS=proxy.bootstrap_servers)
     await worker.says("partition_opened", partition=0)
-    async with ships.admin() as admin:
-        await admin.create_partitions({ships.topics["tickets"]: NewPartitions(total_count=2)})
-        # Clients look for new partitions every five minutes, and when they connect.
-        await proxy.close()
-        (refused, *_) = await worker.says("partition_not_opened", partition=1)
-        assert "has no partition 1" in refused["why"]
-        assert "expand it" in refused["why"]
+    await ships.expand("tickets", 2)
+    # Clients look for new partitions every five minutes, and when they connect.
+    await proxy.close()
+    (refused, *_) = await worker.says("partition_not_opened", partition=1)
+    assert "has no partition 1" in refused["why"]
+    assert "expand it" in refused["why"]
 
-        ships.partitions = 2
-        await ships.submit([probe("old"), probe("new")])
-        assert [result["ticket_id"] for result in await ships.results(1)] == ["old"]
-        late = ships.worker()
-        assert await late.ended() != 0
-        assert "they must be equal" in "\n".join(late.text)
+    ships.partitions = 2
+    await ships.submit([probe("old"), probe("new")])
+    assert [result["ticket_id"] for result in await ships.results(1)] == ["old"]
+    late = ships.worker()
+    assert await late.ended() != 0
+    assert "they must be equal" in "\n".join(late.text)
 
-        await admin.create_partitions({ships.topics["state"]: NewPartitions(total_count=2)})
-        await worker.says("partition_opened", partition=1)
+    await ships.expand("state", 2)
+    await worker.says("partition_opened", partition=1)
     results = await ships.results(2)
     assert {result["ticket_id"] for result in results} == {"old", "new"}
     assert ships.probe_starts() == {"old": 1, "new": 1}

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CommitFailedError
 
@@ -140,6 +140,15 @@ class Fleet:
                 while self.topics[kind] in await admin.list_topics():
                     pass
             await admin.create_topics([self._new_topic(kind)])
+
+    async def expand(self, kind: str, count: int) -> None:
+        """Give a topic so many partitions; when it returns, the broker tells its clients of them."""
+        topic = self.topics[kind]
+        async with self.admin() as admin:
+            await admin.create_partitions({topic: NewPartitions(total_count=count)})
+            async with asyncio.timeout(30):
+                while len((await admin.describe_topics([topic]))[0]["partitions"]) < count:
+                    pass
 
     async def configure(self, kind: str, config: Mapping[str, str]) -> None:
         """Give a topic this configuration, and no other."""
